@@ -106,14 +106,17 @@ type Journal interface {
 	// collector knows how far to read back), polled_through and floor unset.
 	Recover(ctx context.Context) (*storev1.Checkpoint, error)
 	// Append appends the entries in order, and returns the last one's sequence when all are durable. It is refused with
-	// ErrFenced where another wrote since Recover. After any other error the caller must Recover to learn what was stored:
-	// entries are stored from the front, in whole batches. Readers see them only after SaveCheckpoint.
+	// ErrFenced where another wrote since Recover, or where it was not recovered. After ErrTooLarge nothing was stored and the
+	// writer may go on; after any other error it must Recover to learn what was stored: none, all, or some from the front.
+	// Readers see entries only after SaveCheckpoint.
 	Append(ctx context.Context, entries []*storev1.Entry) (last uint64, err error)
 	// SaveCheckpoint makes a checkpoint durable and wakes the readers. Its format and identity are set by the journal.
-	// last_sequence must not be beyond what was appended.
+	// last_sequence must not be beyond what was appended, nor before the last one. A floor that is earlier than the last one, or
+	// left out, stays as it is; all else is replaced. It is refused with ErrFenced where another recovered the journal; after
+	// ErrUnavailable the writer must Recover, since it may have been saved.
 	SaveCheckpoint(ctx context.Context, checkpoint *storev1.Checkpoint) error
 	// Trim drops the entries before the sequence `before` and saves the checkpoint with the floor given, first the checkpoint.
-	// The floor never goes back.
+	// The floor never goes back. Entries beyond the checkpoint stay, whatever `before` is. It has the errors of SaveCheckpoint.
 	Trim(ctx context.Context, before uint64, floor time.Time) error
 	// Stats tells the journal's bounds and size.
 	Stats(ctx context.Context) (Stats, error)

@@ -119,6 +119,8 @@ const (
 	ErrorReason_ERROR_REASON_API_RETIRING ErrorReason = 27
 	// This machine's clock and Microsoft's differ too much. In a stage.
 	ErrorReason_ERROR_REASON_CLOCK_SKEW ErrorReason = 28
+	// The window begins before what the journal still holds. In a Problem.
+	ErrorReason_ERROR_REASON_HISTORY_GONE ErrorReason = 29
 )
 
 // Enum value maps for ErrorReason.
@@ -153,6 +155,7 @@ var (
 		26: "ERROR_REASON_CONFIGURATION_INVALID",
 		27: "ERROR_REASON_API_RETIRING",
 		28: "ERROR_REASON_CLOCK_SKEW",
+		29: "ERROR_REASON_HISTORY_GONE",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":                   0,
@@ -184,6 +187,7 @@ var (
 		"ERROR_REASON_CONFIGURATION_INVALID":         26,
 		"ERROR_REASON_API_RETIRING":                  27,
 		"ERROR_REASON_CLOCK_SKEW":                    28,
+		"ERROR_REASON_HISTORY_GONE":                  29,
 	}
 )
 
@@ -218,7 +222,7 @@ var File_defender_integration_v1_errors_proto protoreflect.FileDescriptor
 
 const file_defender_integration_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"$defender/integration/v1/errors.proto\x12\x17defender.integration.v1*\xa8\b\n" +
+	"$defender/integration/v1/errors.proto\x12\x17defender.integration.v1*\xc7\b\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x12&\n" +
@@ -249,7 +253,8 @@ const file_defender_integration_v1_errors_proto_rawDesc = "" +
 	"&ERROR_REASON_UPSTREAM_INSTANT_TOO_FULL\x10\x19\x12&\n" +
 	"\"ERROR_REASON_CONFIGURATION_INVALID\x10\x1a\x12\x1d\n" +
 	"\x19ERROR_REASON_API_RETIRING\x10\x1b\x12\x1b\n" +
-	"\x17ERROR_REASON_CLOCK_SKEW\x10\x1cB\xe8\x01\n" +
+	"\x17ERROR_REASON_CLOCK_SKEW\x10\x1c\x12\x1d\n" +
+	"\x19ERROR_REASON_HISTORY_GONE\x10\x1dB\xe8\x01\n" +
 	"\x1bcom.defender.integration.v1B\vErrorsProtoP\x01Z>defender-integration/gen/defender/integration/v1;integrationv1\xa2\x02\x03DIX\xaa\x02\x17Defender.Integration.V1\xca\x02\x17Defender\\Integration\\V1\xe2\x02#Defender\\Integration\\V1\\GPBMetadata\xea\x02\x19Defender::Integration::V1b\x06proto3"
 
 var (

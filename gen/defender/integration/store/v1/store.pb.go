@@ -173,7 +173,9 @@ type Revision struct {
 	// The element's bytes as served.
 	Raw []byte `protobuf:"bytes,8,opt,name=raw,proto3" json:"raw,omitempty"`
 	// What did not fit.
-	Omission      *v1.Omission `protobuf:"bytes,9,opt,name=omission,proto3" json:"omission,omitempty"`
+	Omission *v1.Omission `protobuf:"bytes,9,opt,name=omission,proto3" json:"omission,omitempty"`
+	// Which revision of the alert it is, counted from 1 for the first that the journal has.
+	Number        int64 `protobuf:"varint,10,opt,name=number,proto3" json:"number,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -269,6 +271,13 @@ func (x *Revision) GetOmission() *v1.Omission {
 		return x.Omission
 	}
 	return nil
+}
+
+func (x *Revision) GetNumber() int64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
 }
 
 // DeviceFact is what a device source says of a device.
@@ -813,7 +822,9 @@ type ResumeToken struct {
 	// The hashes of the parts of the request that the token is bound to.
 	Binding *ResumeToken_Binding `protobuf:"bytes,8,opt,name=binding,proto3" json:"binding,omitempty"`
 	// The event was a completed.
-	Completed     bool `protobuf:"varint,9,opt,name=completed,proto3" json:"completed,omitempty"`
+	Completed bool `protobuf:"varint,9,opt,name=completed,proto3" json:"completed,omitempty"`
+	// The integration's id.
+	IntegrationId string `protobuf:"bytes,10,opt,name=integration_id,json=integrationId,proto3" json:"integration_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -909,6 +920,13 @@ func (x *ResumeToken) GetCompleted() bool {
 		return x.Completed
 	}
 	return false
+}
+
+func (x *ResumeToken) GetIntegrationId() string {
+	if x != nil {
+		return x.IntegrationId
+	}
+	return ""
 }
 
 // Block is a number of calls that may have been made from a time on.
@@ -1043,7 +1061,7 @@ const file_defender_integration_store_v1_store_proto_rawDesc = "" +
 	"deviceFact\x12>\n" +
 	"\x04pair\x18\x04 \x01(\v2(.defender.integration.store.v1.PairProofH\x00R\x04pair\x12U\n" +
 	"\x0efailed_closing\x18\x05 \x01(\v2,.defender.integration.store.v1.FailedClosingH\x00R\rfailedClosingB\x06\n" +
-	"\x04body\"\x9d\x03\n" +
+	"\x04body\"\xb5\x03\n" +
 	"\bRevision\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12!\n" +
 	"\fcontent_hash\x18\x02 \x01(\fR\vcontentHash\x12\x19\n" +
@@ -1053,7 +1071,9 @@ const file_defender_integration_store_v1_store_proto_rawDesc = "" +
 	"\x0ffirst_seen_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\rfirstSeenTime\x124\n" +
 	"\x05alert\x18\a \x01(\v2\x1e.defender.integration.v1.AlertR\x05alert\x12\x10\n" +
 	"\x03raw\x18\b \x01(\fR\x03raw\x12=\n" +
-	"\bomission\x18\t \x01(\v2!.defender.integration.v1.OmissionR\bomission\"\x9b\x01\n" +
+	"\bomission\x18\t \x01(\v2!.defender.integration.v1.OmissionR\bomission\x12\x16\n" +
+	"\x06number\x18\n" +
+	" \x01(\x03R\x06number\"\x9b\x01\n" +
 	"\n" +
 	"DeviceFact\x127\n" +
 	"\x06device\x18\x01 \x01(\v2\x1f.defender.integration.v1.DeviceR\x06device\x12@\n" +
@@ -1092,7 +1112,7 @@ const file_defender_integration_store_v1_store_proto_rawDesc = "" +
 	"\x06blocks\x18\x02 \x03(\v2+.defender.integration.store.v1.Ledger.BlockR\x06blocks\x1aM\n" +
 	"\x05Block\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
-	"\x05calls\x18\x02 \x01(\x03R\x05calls\"\xb2\x03\n" +
+	"\x05calls\x18\x02 \x01(\x03R\x05calls\"\xd9\x03\n" +
 	"\vResumeToken\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x10\n" +
 	"\x03uid\x18\x02 \x01(\tR\x03uid\x12\x1a\n" +
@@ -1103,7 +1123,9 @@ const file_defender_integration_store_v1_store_proto_rawDesc = "" +
 	"\n" +
 	"start_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x12L\n" +
 	"\abinding\x18\b \x01(\v22.defender.integration.store.v1.ResumeToken.BindingR\abinding\x12\x1c\n" +
-	"\tcompleted\x18\t \x01(\bR\tcompleted\x1aY\n" +
+	"\tcompleted\x18\t \x01(\bR\tcompleted\x12%\n" +
+	"\x0eintegration_id\x18\n" +
+	" \x01(\tR\rintegrationId\x1aY\n" +
 	"\aBinding\x12\x16\n" +
 	"\x06actors\x18\x01 \x01(\fR\x06actors\x12\x16\n" +
 	"\x06window\x18\x02 \x01(\fR\x06window\x12\x1e\n" +

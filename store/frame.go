@@ -1,0 +1,109 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+
+	"google.golang.org/protobuf/proto"
+
+	storev1 "defender-integration/gen/defender/integration/store/v1"
+)
+
+// formatVersion is the version of what this package writes. It reads no later one.
+const formatVersion = 1
+
+// frameHeader is how many bytes a frame puts before its content: the version, and the checksum of what follows.
+const frameHeader = 1 + crc32.Size
+
+// errFrame says that stored bytes are not what was written.
+var errFrame = errors.New("the stored bytes are damaged")
+
+// castagnoli is the polynomial that processors compute by themselves.
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// frame returns a message as it is stored: one byte for the version, the CRC-32C of the rest in four bytes (big endian), prefix,
+// and the message in protobuf. The engine's own checksum is not enough: it guards a block of a file, drops what it dislikes
+// without a word, and is not there on the way through a cluster.
+func frame(prefix []byte, message proto.Message) ([]byte, error) {
+	options := proto.MarshalOptions{}
+	framed := make([]byte, frameHeader, frameHeader+len(prefix)+options.Size(message))
+	framed = append(framed, prefix...)
+	options.UseCachedSize = true
+	framed, err := options.MarshalAppend(framed, message)
+	if err != nil {
+		return nil, fmt.Errorf("encode %T: %w", message, err)
+	}
+	framed[0] = formatVersion
+	binary.BigEndian.PutUint32(framed[1:], crc32.Checksum(framed[frameHeader:], castagnoli))
+	return framed, nil
+}
+
+// unframe checks framed and returns its first `prefix` bytes of content, and the rest decoded into message.
+func unframe(framed []byte, prefix int, message proto.Message) ([]byte, error) {
+	if len(framed) < frameHeader+prefix {
+		return nil, fmt.Errorf("%w: %d bytes are too few", errFrame, len(framed))
+	}
+	if binary.BigEndian.Uint32(framed[1:]) != crc32.Checksum(framed[frameHeader:], castagnoli) {
+		return nil, fmt.Errorf("%w: the checksum is wrong", errFrame)
+	}
+	if framed[0] != formatVersion {
+		return nil, fmt.Errorf("format %d is not known to this version of the service", framed[0])
+	}
+	content := framed[frameHeader:]
+	if err := proto.Unmarshal(content[prefix:], message); err != nil {
+		return nil, fmt.Errorf("%w: %w", errFrame, err)
+	}
+	return content[:prefix], nil
+}
+
+// sequenceSize is how many bytes an entry's sequence takes in its frame.
+const sequenceSize = 8
+
+// entryHeader is how many bytes the frame of an entry puts before it. The entry's sequence is among them, so that an entry in
+// another's place is found out like one that is damaged.
+const entryHeader = frameHeader + sequenceSize
+
+// checkSizes returns ErrTooLarge where an entry is too large.
+func checkSizes(entries []*storev1.Entry) error {
+	for i, entry := range entries {
+		if size := entryHeader + proto.Size(entry); size > MaxEntrySize {
+			return fmt.Errorf("%w: entry %d of %d takes %d bytes, at most %d fit", ErrTooLarge, i+1, len(entries), size, MaxEntrySize)
+		}
+	}
+	return nil
+}
+
+// frameEntries frames entries, the first of which gets the sequence first.
+func frameEntries(first uint64, entries []*storev1.Entry) ([][]byte, error) {
+	framed := make([][]byte, len(entries))
+	for i, entry := range entries {
+		var err error
+		if framed[i], err = frame(binary.BigEndian.AppendUint64(nil, first+uint64(i)), entry); err != nil {
+			return nil, err
+		}
+	}
+	return framed, nil
+}
+
+// unframeEntry decodes a stored entry; what cannot be read, or belongs elsewhere, is ErrDamaged.
+func unframeEntry(sequence uint64, framed []byte) (Positioned, error) {
+	entry := new(storev1.Entry)
+	prefix, err := unframe(framed, sequenceSize, entry)
+	if err != nil {
+		return Positioned{}, fmt.Errorf("%w: entry %d: %w", ErrDamaged, sequence, err)
+	}
+	if own := binary.BigEndian.Uint64(prefix); own != sequence {
+		return Positioned{}, fmt.Errorf("%w: in the place of entry %d is %d", ErrDamaged, sequence, own)
+	}
+	return Positioned{Sequence: sequence, Entry: entry}, nil
+}
+
+// peekSequence returns the sequence in an entry's frame, unchecked; 0 where it has none.
+func peekSequence(framed []byte) uint64 {
+	if len(framed) < entryHeader {
+		return 0
+	}
+	return binary.BigEndian.Uint64(framed[frameHeader:])
+}

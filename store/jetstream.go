@@ -1,0 +1,200 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Options say where a JetStream store keeps its data.
+type Options struct {
+	// Dir is the data directory of the server in this process. It is made with mode 0700 and locked. It is not used with URL.
+	Dir string
+	// MaxBytes is how many bytes the store may take in Dir; 0: three quarters of what the disk has for it at the start. Entries
+	// are refused beyond it, checkpoints and records still fit. It is not used with URL: a cluster has limits of its own.
+	MaxBytes int64
+	// URL names an existing NATS server or cluster (a comma between several), which takes the place of the server in this process.
+	URL string
+	// Replicas is how many servers of a cluster keep each entry; 0: one.
+	Replicas int
+	// Prefix begins the names of streams, buckets and subjects, so that several installations can share a cluster: letters,
+	// digits, - and _. Empty: "defender".
+	Prefix string
+	// Timeout bounds each call of the engine; 0: 10 seconds, which is longer than a cluster takes to choose another leader.
+	Timeout time.Duration
+	// Logger gets what the server in this process warns of; nil: it is dropped.
+	Logger *slog.Logger
+}
+
+// JetStream is the store on NATS JetStream.
+//
+// A journal is a stream, named by the journal's uid and identity, so that what an old writer sends to a journal that was renewed
+// or deleted has nowhere to go. Its checkpoint is in a bucket, outside the stream. Records and ledgers have a bucket each.
+type JetStream struct {
+	options  Options
+	logger   *slog.Logger
+	embedded *embedded // nil on a cluster
+	room     *room     // nil on a cluster
+	conn     *nats.Conn
+	js       jetstream.JetStream
+
+	records, ledgers, checkpoints jetstream.KeyValue
+
+	// closing ends the watches, tasks waits for them.
+	closing context.Context
+	close   context.CancelFunc
+	tasks   sync.WaitGroup
+
+	mu       sync.Mutex
+	journals map[string]*jetJournal
+	closed   bool
+}
+
+var _ Store = (*JetStream)(nil)
+
+// OpenJetStream opens the store, and makes what is missing. A data directory that another process uses is refused with what is
+// known of that process.
+func OpenJetStream(ctx context.Context, options Options) (*JetStream, error) {
+	s, err := newJetStream(options)
+	if err != nil {
+		return nil, fmt.Errorf("open the store: %w", err)
+	}
+	if err := s.open(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the store: %w", err), s.Close())
+	}
+	return s, nil
+}
+
+// newJetStream checks the options and fills in what they leave out.
+func newJetStream(options Options) (*JetStream, error) {
+	options.Prefix = cmp.Or(options.Prefix, "defender")
+	options.Timeout = cmp.Or(options.Timeout, 10*time.Second)
+	options.Replicas = cmp.Or(options.Replicas, 1)
+	if err := checkUID(options.Prefix); err != nil {
+		return nil, fmt.Errorf("the prefix: %w", err)
+	}
+	s := &JetStream{
+		options:  options,
+		logger:   cmp.Or(options.Logger, slog.New(slog.DiscardHandler)),
+		journals: make(map[string]*jetJournal),
+	}
+	s.closing, s.close = context.WithCancel(context.Background())
+	return s, nil
+}
+
+// open starts the server in this process, where none is named, and connects.
+func (s *JetStream) open(ctx context.Context) error {
+	if s.options.URL != "" {
+		return s.connect(ctx, nats.Timeout(s.options.Timeout))
+	}
+	var err error
+	if s.embedded, s.room, err = startEmbedded(s.options, s.logger); err != nil {
+		return err
+	}
+	return s.connect(ctx, nats.InProcessServer(s.embedded))
+}
+
+// connect connects, makes the buckets and starts to watch the checkpoints.
+func (s *JetStream) connect(ctx context.Context, to nats.Option) error {
+	var err error
+	s.conn, err = nats.Connect(s.options.URL, to,
+		nats.Name("defender-integration"),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(100*time.Millisecond),
+		// What cannot be sent now must fail now: sent later, it would be a late write.
+		nats.ReconnectBufSize(-1),
+	)
+	if err != nil {
+		return unavailable(err)
+	}
+	if s.js, err = jetstream.New(s.conn); err != nil {
+		return unavailable(err)
+	}
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	for name, bucket := range map[string]*jetstream.KeyValue{
+		"records": &s.records, "ledgers": &s.ledgers, "checkpoints": &s.checkpoints,
+	} {
+		if *bucket, err = s.bucket(ctx, s.options.Prefix+"-"+name); err != nil {
+			return fmt.Errorf("the bucket of %s: %w", name, unavailable(err))
+		}
+	}
+	return s.watchCheckpoints()
+}
+
+// bucket opens a bucket, and makes it where there is none. It is made as a stream, since a bucket made as such answers reads from
+// any replica, which may be behind: a record that was just created would not be found.
+func (s *JetStream) bucket(ctx context.Context, name string) (jetstream.KeyValue, error) {
+	_, err := s.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+		Name:              "KV_" + name,
+		Subjects:          []string{"$KV." + name + ".>"},
+		MaxMsgsPerSubject: 1,
+		Discard:           jetstream.DiscardNew,
+		AllowRollup:       true,
+		DenyDelete:        true,
+		AllowDirect:       false,
+		Replicas:          s.options.Replicas,
+		Storage:           jetstream.FileStorage,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.js.KeyValue(ctx, name)
+}
+
+// bound returns a context for one call of the engine.
+func (s *JetStream) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, s.options.Timeout)
+}
+
+// Ready implements Store.
+func (s *JetStream) Ready(ctx context.Context) error {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	if _, err := s.checkpoints.Status(ctx); err != nil {
+		return unavailable(err)
+	}
+	return s.fits(ctx, MaxEntrySize)
+}
+
+// Close implements Store.
+func (s *JetStream) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	for _, journal := range s.journals {
+		journal.end(errClosed)
+	}
+	s.mu.Unlock()
+
+	s.close()
+	s.tasks.Wait()
+	if s.conn != nil {
+		s.conn.Close()
+	}
+	if s.embedded != nil {
+		return s.embedded.close()
+	}
+	return nil
+}
+
+// unavailable wraps an error of the engine that is not one that callers branch on. A context that the caller ended stays its own.
+func unavailable(err error) error {
+	switch {
+	case err == nil, errors.Is(err, context.Canceled), errors.Is(err, ErrUnavailable):
+		return err
+	case errors.Is(err, nats.ErrConnectionClosed):
+		return errClosed
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+}

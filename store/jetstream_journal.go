@@ -1,0 +1,270 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	storev1 "defender-integration/gen/defender/integration/store/v1"
+)
+
+// jetJournal is the one handle of a journal in this process.
+type jetJournal struct {
+	*view
+	store *JetStream
+	uid   string
+
+	// writing is held by the writer's calls, one at a time. It guards what follows.
+	writing sync.Mutex
+	// writer says that Recover was called, and no Append failed since. The writer takes last for the stream's last sequence, and
+	// revision for the checkpoint's.
+	writer         bool
+	last, revision uint64
+
+	damage damage
+}
+
+// stream returns the name of the stream that holds the entries of an identity. A uid has no dot, and an identity neither dot nor
+// hyphen, so no two journals share a name.
+func (j *jetJournal) stream(identity string) string {
+	return j.store.options.Prefix + "-journal-" + j.uid + "-" + identity
+}
+
+// subject returns what the entries of an identity are published on.
+func (j *jetJournal) subject(identity string) string {
+	return j.store.options.Prefix + ".journal." + j.uid + "." + identity
+}
+
+// Journal implements Store.
+func (s *JetStream) Journal(ctx context.Context, uid string) (Journal, error) {
+	if err := checkUID(uid); err != nil {
+		return nil, err
+	}
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	// The lock is held while the checkpoint is read, so that what the watch tells meanwhile waits until there is a handle to
+	// tell it to.
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, errClosed
+	}
+	if journal, ok := s.journals[uid]; ok {
+		return journal, nil
+	}
+	journal := &jetJournal{store: s, uid: uid}
+	saved, revision, err := s.checkpoint(ctx, uid)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		saved, revision, err = journal.create(ctx)
+	case errors.Is(err, ErrDamaged):
+		// Recover gives it a new identity; until then it has nothing to show.
+		saved, err = newSaved(), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	journal.view = newView(saved, revision)
+	s.journals[uid] = journal
+	return journal, nil
+}
+
+// checkpoint reads the checkpoint of a journal, or returns ErrNotFound; with ErrDamaged the revision is good.
+func (s *JetStream) checkpoint(ctx context.Context, uid string) (saved, uint64, error) {
+	stored, err := s.checkpoints.Get(ctx, uid)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return saved{}, 0, fmt.Errorf("journal %s: %w", uid, ErrNotFound)
+	}
+	if err != nil {
+		return saved{}, 0, unavailable(err)
+	}
+	checkpoint, err := decodeSaved(stored.Value())
+	return checkpoint, stored.Revision(), err
+}
+
+// create makes the first checkpoint of a journal, then its stream. Where another process was faster, its checkpoint holds.
+func (j *jetJournal) create(ctx context.Context) (saved, uint64, error) {
+	first := newSaved()
+	value, err := first.encode()
+	if err != nil {
+		return saved{}, 0, err
+	}
+	revision, err := j.store.checkpoints.Create(ctx, j.uid, value)
+	if errors.Is(err, jetstream.ErrKeyExists) {
+		return j.store.checkpoint(ctx, j.uid)
+	}
+	if err != nil {
+		return saved{}, 0, unavailable(err)
+	}
+	return first, revision, j.createStream(ctx, first.checkpoint.GetIdentity())
+}
+
+// createStream makes the stream of an identity, if it is not there.
+func (j *jetJournal) createStream(ctx context.Context, identity string) error {
+	_, err := j.store.js.CreateStream(ctx, jetstream.StreamConfig{
+		Name:               j.stream(identity),
+		Subjects:           []string{j.subject(identity)},
+		Storage:            jetstream.FileStorage,
+		Replicas:           j.store.options.Replicas,
+		Discard:            jetstream.DiscardNew,
+		DenyDelete:         true,
+		AllowDirect:        true,
+		AllowAtomicPublish: true,
+		// Fencing by sequence refuses copies; remembering message ids would only cost memory.
+		Duplicates: 100 * time.Millisecond,
+	})
+	return unavailable(err)
+}
+
+// DeleteJournal implements Store.
+func (s *JetStream) DeleteJournal(ctx context.Context, uid string) error {
+	if err := checkUID(uid); err != nil {
+		return err
+	}
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	if err := s.checkpoints.Purge(ctx, uid); err != nil {
+		return unavailable(err)
+	}
+	s.mu.Lock()
+	journal := s.journals[uid]
+	if journal != nil {
+		s.forget(journal)
+	}
+	s.mu.Unlock()
+	if journal == nil {
+		journal = &jetJournal{store: s, uid: uid}
+	}
+	return journal.deleteStreams(ctx, "")
+}
+
+// deleteStreams deletes the streams of all identities but one.
+func (j *jetJournal) deleteStreams(ctx context.Context, except string) error {
+	names := j.store.js.StreamNames(ctx, jetstream.WithStreamListSubject(j.subject("*")))
+	var stale []string
+	for name := range names.Name() {
+		if except == "" || name != j.stream(except) {
+			stale = append(stale, name)
+		}
+	}
+	if err := names.Err(); err != nil {
+		return unavailable(err)
+	}
+	for _, name := range stale {
+		if err := j.store.js.DeleteStream(ctx, name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return unavailable(err)
+		}
+	}
+	return nil
+}
+
+// save stores a checkpoint in the place of the one that has the writer's revision, and returns ErrFenced where another did.
+func (j *jetJournal) save(ctx context.Context, next saved) error {
+	value, err := next.encode()
+	if err != nil {
+		return err
+	}
+	revision, err := compareAndSet(ctx, j.store.checkpoints, j.uid, value, j.revision)
+	switch {
+	case errors.Is(err, jetstream.ErrKeyRevisionMismatch):
+		j.writer = false
+		if _, _, err := j.store.checkpoint(ctx, j.uid); errors.Is(err, ErrNotFound) {
+			return err
+		}
+		return fmt.Errorf("journal %s: the checkpoint: %w", j.uid, ErrFenced)
+	case err != nil:
+		return unavailable(err)
+	}
+	j.revision = revision
+	j.set(next, revision)
+	return nil
+}
+
+// lockWriter begins a call that only the writer may make. The caller unlocks writing in every case.
+func (j *jetJournal) lockWriter() error {
+	j.writing.Lock()
+	if _, _, err := j.get(); err != nil {
+		return err
+	}
+	if !j.writer {
+		return fmt.Errorf("journal %s: it must be recovered first: %w", j.uid, ErrFenced)
+	}
+	return nil
+}
+
+// SaveCheckpoint implements Journal.
+func (j *jetJournal) SaveCheckpoint(ctx context.Context, checkpoint *storev1.Checkpoint) error {
+	defer j.writing.Unlock()
+	if err := j.lockWriter(); err != nil {
+		return err
+	}
+	saved, _, _ := j.get()
+	next, err := saved.next(checkpoint, j.last)
+	if err != nil {
+		return fmt.Errorf("journal %s: %w", j.uid, err)
+	}
+	ctx, cancel := j.store.bound(ctx)
+	defer cancel()
+	return j.save(ctx, next)
+}
+
+// Trim implements Journal.
+func (j *jetJournal) Trim(ctx context.Context, before uint64, floor time.Time) error {
+	defer j.writing.Unlock()
+	if err := j.lockWriter(); err != nil {
+		return err
+	}
+	ctx, cancel := j.store.bound(ctx)
+	defer cancel()
+	saved, _, _ := j.get()
+	next := saved.trimmed(before, floor)
+	if err := j.save(ctx, next); err != nil {
+		return err
+	}
+	return j.purge(ctx, next)
+}
+
+// purge drops the entries that a checkpoint says are trimmed.
+func (j *jetJournal) purge(ctx context.Context, s saved) error {
+	stream, err := j.store.js.Stream(ctx, j.stream(s.checkpoint.GetIdentity()))
+	if err == nil {
+		err = stream.Purge(ctx, jetstream.WithPurgeSequence(s.first))
+	}
+	return unavailable(err)
+}
+
+// Stats implements Journal.
+func (j *jetJournal) Stats(ctx context.Context) (Stats, error) {
+	saved, _, err := j.get()
+	if err != nil {
+		return Stats{}, err
+	}
+	ctx, cancel := j.store.bound(ctx)
+	defer cancel()
+	stats, _, err := j.stats(ctx, saved.checkpoint.GetIdentity())
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		if saved.checkpoint.GetLastSequence() == 0 {
+			return Stats{First: 1}, nil // Recover makes it.
+		}
+		return Stats{}, fmt.Errorf("journal %s: %w: its stream is missing", j.uid, ErrDamaged)
+	}
+	return stats, unavailable(err)
+}
+
+// stats asks the stream's leader for its bounds, and returns how many entries it says it has between them.
+func (j *jetJournal) stats(ctx context.Context, identity string) (stats Stats, entries uint64, err error) {
+	stream, err := j.store.js.Stream(ctx, j.stream(identity))
+	if err != nil {
+		return Stats{}, 0, err
+	}
+	state := stream.CachedInfo().State
+	stats = Stats{First: state.FirstSeq, Last: state.LastSeq, Bytes: state.Bytes}
+	if state.Msgs == 0 {
+		stats.First = state.LastSeq + 1
+	}
+	return stats, state.Msgs, nil
+}

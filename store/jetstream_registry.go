@@ -1,0 +1,152 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	storev1 "defender-integration/gen/defender/integration/store/v1"
+)
+
+// CreateRecord implements Registry.
+func (s *JetStream) CreateRecord(ctx context.Context, record *storev1.Record) (uint64, error) {
+	id, value, err := encodeRecord(record)
+	if err != nil {
+		return 0, err
+	}
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	revision, err := s.records.Create(ctx, id, value)
+	if errors.Is(err, jetstream.ErrKeyExists) {
+		return 0, fmt.Errorf("record %s: %w", id, ErrExists)
+	}
+	return revision, unavailable(err)
+}
+
+// Record implements Registry.
+func (s *JetStream) Record(ctx context.Context, id string) (*storev1.Record, uint64, error) {
+	if checkKey(id) != nil {
+		return nil, 0, fmt.Errorf("record %q: %w", id, ErrNotFound)
+	}
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	stored, err := s.records.Get(ctx, id)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return nil, 0, fmt.Errorf("record %s: %w", id, ErrNotFound)
+	}
+	if err != nil {
+		return nil, 0, unavailable(err)
+	}
+	record, err := decodeRecord(id, stored.Value())
+	return record, stored.Revision(), err
+}
+
+// Records implements Registry. A record that is deleted meanwhile is left out, so that fewer than limit can come although there
+// are more; callers go on after the last one until none comes.
+func (s *JetStream) Records(ctx context.Context, after string, limit int) ([]Versioned, error) {
+	bounded, cancel := s.bound(ctx)
+	defer cancel()
+	lister, err := s.records.ListKeys(bounded, jetstream.IgnoreDeletes())
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	var ids []string
+	for id := range lister.Keys() {
+		ids = append(ids, id)
+	}
+	if err := bounded.Err(); err != nil { // The lister ends then as if it were through.
+		return nil, unavailable(err)
+	}
+	var records []Versioned
+	for _, id := range page(ids, after, limit) {
+		record, revision, err := s.Record(ctx, id)
+		switch {
+		case errors.Is(err, ErrNotFound):
+			continue
+		case err != nil:
+			return nil, err
+		}
+		records = append(records, Versioned{Record: record, Revision: revision})
+	}
+	return records, nil
+}
+
+// UpdateRecord implements Registry.
+func (s *JetStream) UpdateRecord(ctx context.Context, record *storev1.Record, revision uint64) (uint64, error) {
+	id, value, err := encodeRecord(record)
+	if err != nil {
+		return 0, err
+	}
+	if revision == 0 { // The engine would create it.
+		return 0, s.mismatch(ctx, id)
+	}
+	bounded, cancel := s.bound(ctx)
+	defer cancel()
+	updated, err := compareAndSet(bounded, s.records, id, value, revision)
+	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+		return 0, s.mismatch(ctx, id)
+	}
+	return updated, unavailable(err)
+}
+
+// DeleteRecord implements Registry. What the record held leaves the engine at once; that there was one stays known.
+func (s *JetStream) DeleteRecord(ctx context.Context, id string, revision uint64) error {
+	if _, current, err := s.Record(ctx, id); err != nil {
+		return err
+	} else if current != revision {
+		return fmt.Errorf("record %s: %w", id, ErrConflict)
+	}
+	bounded, cancel := s.bound(ctx)
+	defer cancel()
+	_, err := retryMismatch(bounded, s.records, id, revision, func() (uint64, error) {
+		return 0, s.records.Purge(bounded, id, jetstream.LastRevision(revision))
+	})
+	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+		return s.mismatch(ctx, id)
+	}
+	return unavailable(err)
+}
+
+// mismatch returns why a record does not have a revision.
+func (s *JetStream) mismatch(ctx context.Context, id string) error {
+	if _, _, err := s.Record(ctx, id); err != nil {
+		return err
+	}
+	return fmt.Errorf("record %s: %w", id, ErrConflict)
+}
+
+// Ledger implements Ledgers.
+func (s *JetStream) Ledger(ctx context.Context, key string) (*storev1.Ledger, uint64, error) {
+	if err := checkKey(key); err != nil {
+		return nil, 0, fmt.Errorf("ledger: %w", err)
+	}
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	stored, err := s.ledgers.Get(ctx, key)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		ledger, err := decodeLedger(key, nil)
+		return ledger, 0, err
+	}
+	if err != nil {
+		return nil, 0, unavailable(err)
+	}
+	ledger, err := decodeLedger(key, stored.Value())
+	return ledger, stored.Revision(), err
+}
+
+// PutLedger implements Ledgers.
+func (s *JetStream) PutLedger(ctx context.Context, key string, ledger *storev1.Ledger, revision uint64) (uint64, error) {
+	value, err := encodeLedger(key, ledger)
+	if err != nil {
+		return 0, err
+	}
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	updated, err := compareAndSet(ctx, s.ledgers, key, value, revision)
+	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+		return 0, fmt.Errorf("ledger %s: %w", key, ErrConflict)
+	}
+	return updated, unavailable(err)
+}

@@ -1,0 +1,84 @@
+package store
+
+import (
+	"log/slog"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	if mode := os.Getenv(childMode); mode != "" {
+		os.Exit(runChild(mode))
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// openDir opens a store on a directory, and closes it after the test.
+func openDir(t testing.TB, dir string) *JetStream {
+	t.Helper()
+	s, err := OpenJetStream(t.Context(), Options{Dir: dir, Logger: logger(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return s
+}
+
+// peerOf opens a second store on the server of the first, as a second process has it.
+func peerOf(t testing.TB, s *JetStream) *JetStream {
+	t.Helper()
+	peer, err := newJetStream(Options{Logger: logger(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = peer.Close() })
+	if err := peer.connect(t.Context(), nats.InProcessServer(s.embedded)); err != nil {
+		t.Fatal(err)
+	}
+	return peer
+}
+
+// startServer starts a server of its own on a port of its own, as an operator runs one, and returns its URL.
+func startServer(t testing.TB) string {
+	t.Helper()
+	s, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true, JetStream: true, StoreDir: t.TempDir(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() {
+		s.Shutdown()
+		s.WaitForShutdown()
+	})
+	if !s.ReadyForConnections(time.Minute) {
+		t.Fatal("the server did not start")
+	}
+	return s.ClientURL()
+}
+
+// openURL opens a store on a server.
+func openURL(t testing.TB, url string) *JetStream {
+	t.Helper()
+	s, err := OpenJetStream(t.Context(), Options{URL: url, Logger: logger(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// logger writes to the test's log.
+func logger(t testing.TB) *slog.Logger {
+	return slog.New(slog.NewTextHandler(t.Output(), nil))
+}

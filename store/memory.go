@@ -1,0 +1,325 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	storev1 "defender-integration/gen/defender/integration/store/v1"
+)
+
+// Memory is a store for tests: it keeps everything in memory, encoded as the engine would keep it, and waits only on channels, so
+// that it runs in fake time (testing/synctest). What is told of [Store] holds for it too, except that nothing outlives the process.
+type Memory struct {
+	data *memoryData
+	// done ends what waits on this store.
+	done    chan struct{}
+	watches sync.WaitGroup
+
+	// The rest is guarded by data.mu.
+	closed      bool
+	unavailable error
+	journals    map[string]*memoryJournal
+}
+
+// memoryData is what is stored. Several Memory may stand on it, as several processes on a cluster.
+type memoryData struct {
+	mu       sync.Mutex
+	revision uint64
+	records  map[string]memoryValue
+	ledgers  map[string]memoryValue
+	logs     map[string]*memoryLog
+	// changed is closed, and replaced, with each change of a record.
+	changed chan struct{}
+}
+
+// memoryValue is a value with its revision; nil where it was deleted.
+type memoryValue struct {
+	revision uint64
+	value    []byte
+}
+
+var _ Store = (*Memory)(nil)
+
+// NewMemory returns an empty store.
+func NewMemory() *Memory {
+	return newMemoryOn(&memoryData{
+		records: make(map[string]memoryValue),
+		ledgers: make(map[string]memoryValue),
+		logs:    make(map[string]*memoryLog),
+		changed: make(chan struct{}),
+	})
+}
+
+func newMemoryOn(data *memoryData) *Memory {
+	return &Memory{data: data, done: make(chan struct{}), journals: make(map[string]*memoryJournal)}
+}
+
+// Peer returns another store on the same data, as another process on the same cluster has it. After Close it is the process that
+// was started again.
+func (m *Memory) Peer() *Memory {
+	return newMemoryOn(m.data)
+}
+
+// SetUnavailable makes every call on this store, Close and waiting apart, fail with ErrUnavailable, or ends that.
+func (m *Memory) SetUnavailable(unavailable bool) {
+	m.data.mu.Lock()
+	defer m.data.mu.Unlock()
+	m.unavailable = nil
+	if unavailable {
+		m.unavailable = fmt.Errorf("%w: as the test wants it", ErrUnavailable)
+	}
+}
+
+// usable needs the lock. It returns why the store cannot be used.
+func (m *Memory) usable(ctx context.Context) error {
+	if m.closed {
+		return errClosed
+	}
+	if m.unavailable != nil {
+		return m.unavailable
+	}
+	return ctx.Err()
+}
+
+// Ready implements Store.
+func (m *Memory) Ready(ctx context.Context) error {
+	m.data.mu.Lock()
+	defer m.data.mu.Unlock()
+	return m.usable(ctx)
+}
+
+// Close implements Store. The data stays, for a Peer.
+func (m *Memory) Close() error {
+	m.data.mu.Lock()
+	if !m.closed {
+		m.closed = true
+		close(m.done)
+		for uid, journal := range m.journals {
+			journal.end(errClosed)
+			m.data.forget(uid, journal)
+		}
+	}
+	m.data.mu.Unlock()
+	m.watches.Wait()
+	return nil
+}
+
+// CreateRecord implements Registry.
+func (m *Memory) CreateRecord(ctx context.Context, record *storev1.Record) (uint64, error) {
+	id, value, err := encodeRecord(record)
+	if err != nil {
+		return 0, err
+	}
+	m.data.mu.Lock()
+	defer m.data.mu.Unlock()
+	if err := m.usable(ctx); err != nil {
+		return 0, err
+	}
+	if m.data.records[id].value != nil {
+		return 0, fmt.Errorf("record %s: %w", id, ErrExists)
+	}
+	return m.data.putRecord(id, value), nil
+}
+
+// Record implements Registry.
+func (m *Memory) Record(ctx context.Context, id string) (*storev1.Record, uint64, error) {
+	m.data.mu.Lock()
+	defer m.data.mu.Unlock()
+	if err := m.usable(ctx); err != nil {
+		return nil, 0, err
+	}
+	stored := m.data.records[id]
+	if stored.value == nil {
+		return nil, 0, fmt.Errorf("record %s: %w", id, ErrNotFound)
+	}
+	record, err := decodeRecord(id, stored.value)
+	return record, stored.revision, err
+}
+
+// Records implements Registry.
+func (m *Memory) Records(ctx context.Context, after string, limit int) ([]Versioned, error) {
+	m.data.mu.Lock()
+	defer m.data.mu.Unlock()
+	if err := m.usable(ctx); err != nil {
+		return nil, err
+	}
+	var ids []string
+	for id, stored := range m.data.records {
+		if stored.value != nil {
+			ids = append(ids, id)
+		}
+	}
+	var records []Versioned
+	for _, id := range page(ids, after, limit) {
+		stored := m.data.records[id]
+		record, err := decodeRecord(id, stored.value)
+		if err != nil {
+			return nil, err
+		}
+		records = append(records, Versioned{Record: record, Revision: stored.revision})
+	}
+	return records, nil
+}
+
+// UpdateRecord implements Registry.
+func (m *Memory) UpdateRecord(ctx context.Context, record *storev1.Record, revision uint64) (uint64, error) {
+	id, value, err := encodeRecord(record)
+	if err != nil {
+		return 0, err
+	}
+	m.data.mu.Lock()
+	defer m.data.mu.Unlock()
+	if err := m.usable(ctx); err != nil {
+		return 0, err
+	}
+	if err := m.data.expect(id, revision); err != nil {
+		return 0, err
+	}
+	return m.data.putRecord(id, value), nil
+}
+
+// DeleteRecord implements Registry.
+func (m *Memory) DeleteRecord(ctx context.Context, id string, revision uint64) error {
+	m.data.mu.Lock()
+	defer m.data.mu.Unlock()
+	if err := m.usable(ctx); err != nil {
+		return err
+	}
+	if err := m.data.expect(id, revision); err != nil {
+		return err
+	}
+	m.data.putRecord(id, nil)
+	return nil
+}
+
+// expect needs the lock. It returns an error where the record does not have the revision.
+func (d *memoryData) expect(id string, revision uint64) error {
+	switch stored := d.records[id]; {
+	case stored.value == nil:
+		return fmt.Errorf("record %s: %w", id, ErrNotFound)
+	case stored.revision != revision:
+		return fmt.Errorf("record %s: %w", id, ErrConflict)
+	}
+	return nil
+}
+
+// putRecord needs the lock.
+func (d *memoryData) putRecord(id string, value []byte) uint64 {
+	d.revision++
+	d.records[id] = memoryValue{revision: d.revision, value: value}
+	close(d.changed)
+	d.changed = make(chan struct{})
+	return d.revision
+}
+
+// WatchRecords implements Registry.
+func (m *Memory) WatchRecords(ctx context.Context) (<-chan Change, error) {
+	m.data.mu.Lock()
+	defer m.data.mu.Unlock()
+	if err := m.usable(ctx); err != nil {
+		return nil, err
+	}
+	changes := make(chan Change)
+	m.watches.Go(func() {
+		defer close(changes)
+		m.watch(ctx, changes)
+	})
+	return changes, nil
+}
+
+// watch sends changes until ctx or the store ends.
+func (m *Memory) watch(ctx context.Context, changes chan<- Change) {
+	send := func(change Change) bool {
+		select {
+		case changes <- change:
+			return true
+		case <-ctx.Done():
+		case <-m.done:
+		}
+		return false
+	}
+	var told uint64
+	for synced := false; ; synced = true {
+		m.data.mu.Lock()
+		news, changed := m.data.changesAfter(told)
+		m.data.mu.Unlock()
+		for _, change := range news {
+			told = change.Revision
+			if change.Deleted && !synced {
+				continue
+			}
+			if !send(change) {
+				return
+			}
+		}
+		if !synced && !send(Change{Synced: true}) {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		case <-m.done:
+			return
+		}
+	}
+}
+
+// changesAfter needs the lock. It returns the records that changed after a revision, in that order, and what is closed when
+// another changes.
+func (d *memoryData) changesAfter(revision uint64) ([]Change, <-chan struct{}) {
+	var changes []Change
+	for id, stored := range d.records {
+		if stored.revision <= revision {
+			continue
+		}
+		change := Change{ID: id, Deleted: stored.value == nil, Versioned: Versioned{Revision: stored.revision}}
+		if !change.Deleted {
+			record, err := decodeRecord(id, stored.value)
+			if err != nil {
+				continue // What was encoded here is decoded here.
+			}
+			change.Record = record
+		}
+		changes = append(changes, change)
+	}
+	slices.SortFunc(changes, func(a, b Change) int { return cmp.Compare(a.Revision, b.Revision) })
+	return changes, d.changed
+}
+
+// Ledger implements Ledgers.
+func (m *Memory) Ledger(ctx context.Context, key string) (*storev1.Ledger, uint64, error) {
+	if err := checkKey(key); err != nil {
+		return nil, 0, err
+	}
+	m.data.mu.Lock()
+	defer m.data.mu.Unlock()
+	if err := m.usable(ctx); err != nil {
+		return nil, 0, err
+	}
+	stored := m.data.ledgers[key]
+	ledger, err := decodeLedger(key, stored.value)
+	return ledger, stored.revision, err
+}
+
+// PutLedger implements Ledgers.
+func (m *Memory) PutLedger(ctx context.Context, key string, ledger *storev1.Ledger, revision uint64) (uint64, error) {
+	value, err := encodeLedger(key, ledger)
+	if err != nil {
+		return 0, err
+	}
+	m.data.mu.Lock()
+	defer m.data.mu.Unlock()
+	if err := m.usable(ctx); err != nil {
+		return 0, err
+	}
+	if m.data.ledgers[key].revision != revision {
+		return 0, fmt.Errorf("ledger %s: %w", key, ErrConflict)
+	}
+	m.data.revision++
+	m.data.ledgers[key] = memoryValue{revision: m.data.revision, value: value}
+	return m.data.revision, nil
+}

@@ -1,0 +1,80 @@
+package store
+
+import (
+	"fmt"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	storev1 "defender-integration/gen/defender/integration/store/v1"
+)
+
+// errClosed is what a closed store returns.
+var errClosed = fmt.Errorf("%w: it was closed", ErrUnavailable)
+
+// encodeRecord returns a record's id, and the record as it is stored.
+func encodeRecord(record *storev1.Record) (id string, value []byte, err error) {
+	id = record.GetIntegration().GetIntegrationId()
+	if err := checkKey(id); err != nil {
+		return "", nil, fmt.Errorf("record: %w", err)
+	}
+	stored := proto.CloneOf(record)
+	stored.Format = formatVersion
+	value, err = proto.Marshal(stored)
+	if err != nil {
+		return "", nil, fmt.Errorf("encode record %s: %w", id, err)
+	}
+	return id, value, nil
+}
+
+// decodeRecord is the reverse of encodeRecord.
+func decodeRecord(id string, value []byte) (*storev1.Record, error) {
+	record := new(storev1.Record)
+	if err := proto.Unmarshal(value, record); err != nil {
+		return nil, fmt.Errorf("decode record %s: %w", id, err)
+	}
+	if record.GetFormat() != formatVersion {
+		return nil, fmt.Errorf("decode record %s: format %d is not known to this version of the service", id, record.GetFormat())
+	}
+	return record, nil
+}
+
+// encodeLedger returns a ledger as it is stored.
+func encodeLedger(key string, ledger *storev1.Ledger) ([]byte, error) {
+	if err := checkKey(key); err != nil {
+		return nil, fmt.Errorf("ledger: %w", err)
+	}
+	stored := proto.CloneOf(ledger)
+	stored.Format = formatVersion
+	value, err := proto.Marshal(stored)
+	if err != nil {
+		return nil, fmt.Errorf("encode ledger %s: %w", key, err)
+	}
+	return value, nil
+}
+
+// decodeLedger is the reverse of encodeLedger. Nothing stored is an empty ledger.
+func decodeLedger(key string, value []byte) (*storev1.Ledger, error) {
+	ledger := new(storev1.Ledger)
+	if value == nil {
+		ledger.Format = formatVersion
+		return ledger, nil
+	}
+	if err := proto.Unmarshal(value, ledger); err != nil {
+		return nil, fmt.Errorf("decode ledger %s: %w", key, err)
+	}
+	if ledger.GetFormat() != formatVersion {
+		return nil, fmt.Errorf("decode ledger %s: format %d is not known to this version of the service", key, ledger.GetFormat())
+	}
+	return ledger, nil
+}
+
+// page returns at most limit of the ids, in their order, beginning after `after`.
+func page(ids []string, after string, limit int) []string {
+	slices.Sort(ids)
+	start, found := slices.BinarySearch(ids, after)
+	if found {
+		start++
+	}
+	return ids[start:min(len(ids), start+max(0, limit))]
+}
