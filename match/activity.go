@@ -1,0 +1,85 @@
+package match
+
+import (
+	"time"
+
+	integrationv1 "defender-integration/gen/defender/integration/v1"
+)
+
+// Window is the time of activity that a request is about. A zero Start or End is an open side.
+type Window struct {
+	Start, End time.Time
+}
+
+// WindowOf reads a request's window.
+func WindowOf(window *integrationv1.Window) Window {
+	return Window{Start: timeOf(window.GetStartTime()), End: timeOf(window.GetEndTime())}
+}
+
+// before says that t lies before the window by more than the tolerance.
+func (w Window) before(t time.Time, tolerance time.Duration) bool {
+	return !w.Start.IsZero() && t.Before(w.Start.Add(-tolerance))
+}
+
+// after says that t lies after the window by more than the tolerance.
+func (w Window) after(t time.Time, tolerance time.Duration) bool {
+	return !w.End.IsZero() && t.After(w.End.Add(tolerance))
+}
+
+// contains says that t lies in the window or within the tolerance of it: both edges belong to it.
+func (w Window) contains(t time.Time, tolerance time.Duration) bool {
+	return !w.before(t, tolerance) && !w.after(t, tolerance)
+}
+
+// ActivityOf returns how an alert's activity lies to the window, where the clocks of machines may differ by the tolerance.
+//
+// It goes by the first and the last activity; where one of them is missing, by the other, and where both are, by the alert's
+// creation. An alert that has no time at all is PRE_EXISTING: nothing of it is known to lie inside.
+//
+// What began before the window is REACTIVATED if the last activity is not before it too and a piece of evidence has its own time
+// inside: the creation of its process where it is one, else when it was added to the alert.
+func ActivityOf(alert *integrationv1.Alert, window Window, tolerance time.Duration) integrationv1.Activity {
+	first, last := timeOf(alert.GetFirstActivityTime()), timeOf(alert.GetLastActivityTime())
+	if first.IsZero() {
+		first = last
+	}
+	if first.IsZero() {
+		first = timeOf(alert.GetCreatedTime())
+	}
+	if last.IsZero() {
+		last = first
+	}
+	switch {
+	case first.IsZero():
+		return integrationv1.Activity_ACTIVITY_PRE_EXISTING
+	case window.after(first, tolerance):
+		return integrationv1.Activity_ACTIVITY_AFTER_WINDOW
+	case !window.before(first, tolerance):
+		return integrationv1.Activity_ACTIVITY_IN_WINDOW
+	case !window.before(last, tolerance) && evidenceInside(alert, window, tolerance):
+		return integrationv1.Activity_ACTIVITY_REACTIVATED
+	default:
+		return integrationv1.Activity_ACTIVITY_PRE_EXISTING
+	}
+}
+
+// evidenceInside says that a piece of evidence has its own time inside the window.
+func evidenceInside(alert *integrationv1.Alert, window Window, tolerance time.Duration) bool {
+	for located := range eachEvidence(alert) {
+		at := timeOf(located.evidence.GetProcess().GetProcessCreationTime())
+		if at.IsZero() {
+			at = timeOf(located.evidence.GetCreatedTime())
+		}
+		if !at.IsZero() && window.contains(at, tolerance) {
+			return true
+		}
+	}
+	return false
+}
+
+// Late says that Defender created the alert later after the window's end than onTime. Nothing is late to an open window, nor is
+// an alert of which the creation is not known.
+func Late(alert *integrationv1.Alert, window Window, onTime time.Duration) bool {
+	created := timeOf(alert.GetCreatedTime())
+	return !created.IsZero() && window.after(created, onTime)
+}
