@@ -68,8 +68,16 @@ type Read struct {
 type DeviceSource interface {
 	// ReadDevices reads all devices and gives each to yield, which then owns it. A nil error means that the read was whole.
 	ReadDevices(ctx context.Context, yield func(*integrationv1.Device) error) (Read, error)
-	// Rhythm is how old the last report of a device that is well may be, going by how often this source learns of reports.
-	Rhythm() time.Duration
+}
+
+// RhythmOf returns how old the last report of a device that is well may be, going by how often a kind of device source learns of
+// reports. The list of machines tells full reports, which come about once a day
+// (https://learn.microsoft.com/en-us/defender-endpoint/api/machine, lastSeen).
+func RhythmOf(kind integrationv1.DeviceSource_Kind) time.Duration {
+	if kind == integrationv1.DeviceSource_KIND_MACHINES {
+		return 26 * time.Hour
+	}
+	return 0
 }
 
 // Limit names one limit as Microsoft counts it, per application and tenant.

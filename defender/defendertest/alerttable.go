@@ -1,0 +1,196 @@
+package defendertest
+
+import (
+	"cmp"
+	"container/heap"
+	"crypto/sha256"
+	"encoding/json"
+	"slices"
+	"sync"
+	"time"
+)
+
+// revision is one version of an alert, rendered once.
+type revision struct {
+	key      string // the alert's id
+	number   int    // of the alert's revisions, from 1
+	sequence int    // of all revisions of the tenant, from 1
+	raw      []byte
+	hash     [sha256.Size]byte
+	alert    *Alert // what it was rendered from; nil where the bytes were given
+
+	// What is filtered and sorted by.
+	updated, created                time.Time
+	status, severity, serviceSource string
+
+	added     time.Time
+	visibleAt time.Time // zero while withheld
+	shown     bool      // it is, or was, served
+	gone      bool      // a later revision took its place
+	replaced  time.Time
+
+	servedTimes             int
+	firstServed, lastServed time.Time
+	lastAsked               time.Time // when the newest request came that it was served to
+
+	// plain is raw for callers that do not send the Prefer header; made when it is first asked for.
+	plainOnce sync.Once
+	plain     []byte
+}
+
+// alertTable holds a tenant's revisions. The tenant's mu guards it.
+type alertTable struct {
+	all     []*revision            // by sequence
+	byKey   map[string][]*revision // each by number
+	current map[string]*revision   // what is served of each alert
+	byTime  []*revision            // the same, by last update, then sequence
+	waiting revisionHeap           // not yet visible, not withheld, by visibleAt
+	changed chan struct{}          // closed when something was served or shown; nil while nobody waits
+}
+
+func newAlertTable() alertTable {
+	return alertTable{byKey: map[string][]*revision{}, current: map[string]*revision{}}
+}
+
+// byUpdate orders revisions as byTime does.
+func byUpdate(a, b *revision) int {
+	return cmp.Or(a.updated.Compare(b.updated), cmp.Compare(a.sequence, b.sequence))
+}
+
+// add takes a revision in. visibleAt is set in it.
+func (t *alertTable) add(r *revision) {
+	revisions := t.byKey[r.key]
+	r.number, r.sequence = len(revisions)+1, len(t.all)+1
+	t.byKey[r.key] = append(revisions, r)
+	t.all = append(t.all, r)
+	if !r.visibleAt.IsZero() {
+		heap.Push(&t.waiting, r)
+	}
+}
+
+// advance shows what has become visible by now.
+func (t *alertTable) advance(now time.Time) {
+	var fresh []*revision
+	for len(t.waiting) > 0 && !t.waiting[0].visibleAt.After(now) {
+		r := heap.Pop(&t.waiting).(*revision)
+		if r.gone || r.visibleAt.IsZero() {
+			continue
+		}
+		if old := t.current[r.key]; old != nil {
+			if old.number > r.number {
+				r.gone, r.replaced = true, now
+				continue
+			}
+			t.hide(old, now)
+			if i, found := slices.BinarySearchFunc(fresh, old, byUpdate); found {
+				fresh = slices.Delete(fresh, i, i+1)
+			}
+		}
+		// What is older and still waits will never be served.
+		for _, older := range t.byKey[r.key][:r.number-1] {
+			if !older.gone {
+				older.gone, older.replaced = true, now
+			}
+		}
+		r.shown = true
+		t.current[r.key] = r
+		i, _ := slices.BinarySearchFunc(fresh, r, byUpdate)
+		fresh = slices.Insert(fresh, i, r)
+	}
+	if len(fresh) == 0 {
+		return
+	}
+	t.byTime = merge(t.byTime, fresh)
+	t.wake()
+}
+
+// hide takes a revision out of what is served.
+func (t *alertTable) hide(r *revision, now time.Time) {
+	r.gone, r.replaced = true, now
+	if i, found := slices.BinarySearchFunc(t.byTime, r, byUpdate); found {
+		t.byTime = slices.Delete(t.byTime, i, i+1)
+	}
+}
+
+// merge puts the sorted fresh into the sorted list. Appending, inserting a few and filling in many are all cheap.
+func merge(list, fresh []*revision) []*revision {
+	if len(list) == 0 || byUpdate(list[len(list)-1], fresh[0]) < 0 {
+		return append(list, fresh...)
+	}
+	i, j := len(list)-1, len(fresh)-1
+	list = append(list, fresh...)
+	for k := len(list) - 1; j >= 0; k-- {
+		if i >= 0 && byUpdate(list[i], fresh[j]) > 0 {
+			list[k] = list[i]
+			i--
+		} else {
+			list[k] = fresh[j]
+			j--
+		}
+	}
+	return list
+}
+
+// wake tells those who wait that something changed.
+func (t *alertTable) wake() {
+	if t.changed != nil {
+		close(t.changed)
+		t.changed = nil
+	}
+}
+
+// wait returns what is closed at the next change.
+func (t *alertTable) wait() <-chan struct{} {
+	if t.changed == nil {
+		t.changed = make(chan struct{})
+	}
+	return t.changed
+}
+
+// revisionHeap has the revision that becomes visible first in front.
+type revisionHeap []*revision
+
+func (h revisionHeap) Len() int { return len(h) }
+func (h revisionHeap) Less(i, j int) bool {
+	return cmp.Or(h[i].visibleAt.Compare(h[j].visibleAt), cmp.Compare(h[i].sequence, h[j].sequence)) < 0
+}
+func (h revisionHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+
+// Push is heap.Interface's.
+func (h *revisionHeap) Push(x any) { *h = append(*h, x.(*revision)) }
+
+// Pop is heap.Interface's.
+func (h *revisionHeap) Pop() any {
+	old := *h
+	r := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	return r
+}
+
+// rawRevision reads of an element's bytes what it is filtered and sorted by. What cannot be read stays empty.
+func rawRevision(raw []byte) *revision {
+	r := &revision{raw: slices.Clone(raw)}
+	var members map[string]json.RawMessage
+	if json.Unmarshal(raw, &members) != nil {
+		return r
+	}
+	text := func(name string) string {
+		var s string
+		if json.Unmarshal(members[name], &s) != nil {
+			return ""
+		}
+		return s
+	}
+	instant := func(name string) time.Time {
+		at, err := time.Parse(time.RFC3339Nano, text(name))
+		if err != nil {
+			return time.Time{}
+		}
+		return ticks(at)
+	}
+	r.key = text("id")
+	r.updated, r.created = instant("lastUpdateDateTime"), instant("createdDateTime")
+	r.status, r.severity, r.serviceSource = text("status"), text("severity"), text("serviceSource")
+	return r
+}

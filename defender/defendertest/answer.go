@@ -1,0 +1,86 @@
+package defendertest
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+)
+
+// Answer is what a request is answered with.
+type Answer struct {
+	// Status is the HTTP status.
+	Status int
+	// Header are the headers. Date and the request ids are set when it is sent, where they are not given.
+	Header http.Header
+	// Body is the body in pieces, so that elements are sent without being copied.
+	Body [][]byte
+	// Cut says that the connection is cut after CutAfter bytes of the body, or at the body's end where it is shorter. The reader
+	// sees an answer that breaks off.
+	Cut      bool
+	CutAfter int
+
+	// held are the revisions in the body; size is the body's length with them. They count as served when all of it was sent.
+	held []*revision
+	size int
+}
+
+// NewAnswer makes an answer with a JSON body, for a [Fault].
+func NewAnswer(status int, body string) *Answer {
+	a := &Answer{Status: status, Header: http.Header{"Content-Type": {"application/json"}}}
+	if body != "" {
+		a.Body = [][]byte{[]byte(body)}
+	}
+	return a
+}
+
+// jsonAnswer makes an answer of a value that can be encoded.
+func jsonAnswer(status int, v any) *Answer {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return NewAnswer(http.StatusInternalServerError, fmt.Sprintf("{%q:%q}", "error", err.Error()))
+	}
+	return NewAnswer(status, string(body))
+}
+
+// bodySize is the body's length in bytes.
+func (a *Answer) bodySize() int {
+	n := 0
+	for _, piece := range a.Body {
+		n += len(piece)
+	}
+	return n
+}
+
+// delivers tells whether sending the answer serves the revisions that it was made with: not when a fault changed or cut it.
+func (a *Answer) delivers() bool {
+	return !a.Cut && a.Status == http.StatusOK && len(a.held) > 0 && a.bodySize() == a.size
+}
+
+// truncate drops what is beyond n bytes of the body.
+func (a *Answer) truncate(n int) {
+	for i, piece := range a.Body {
+		if len(piece) >= n {
+			a.Body = append(a.Body[:i:i], piece[:n])
+			return
+		}
+		n -= len(piece)
+	}
+}
+
+// send writes the answer, and reports whether all of it was taken by the connection.
+func (a *Answer) send(w http.ResponseWriter) bool {
+	for name, values := range a.Header {
+		w.Header()[name] = values
+	}
+	if a.Cut {
+		a.truncate(a.CutAfter)
+	}
+	w.WriteHeader(a.Status)
+	for _, piece := range a.Body {
+		if _, err := w.Write(piece); err != nil {
+			return false
+		}
+	}
+	// Without the flush, small answers would still be in net/http's buffer when they are called served.
+	return http.NewResponseController(w).Flush() == nil
+}

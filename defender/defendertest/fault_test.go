@@ -1,0 +1,153 @@
+package defendertest
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// outcomes gives what n reads of the alerts come to: the status, or the error.
+func (w *world) outcomes(token string, n int) []string {
+	var got []string
+	for range n {
+		reply := w.get(token, alertsPath, "$orderby", "lastUpdateDateTime asc")
+		switch {
+		case reply.err != nil:
+			got = append(got, "broken")
+		default:
+			got = append(got, http.StatusText(reply.status))
+		}
+	}
+	return got
+}
+
+func TestFaults(t *testing.T) {
+	tests := []struct {
+		name  string
+		fault Fault
+		want  string // of four reads
+		// served is how many of the reads count as having served the alert.
+		served int
+	}{
+		{"status once", Fault{Respond: Respond(500, nil, "")}, "Internal Server Error,OK,OK,OK", 3},
+		{"after one, twice", Fault{After: 1, Times: 2, Respond: Respond(503, http.Header{"Retry-After": {"3"}}, "{}")}, "OK,Service Unavailable,Service Unavailable,OK", 2},
+		{"always", Fault{Times: -1, Respond: Respond(410, nil, "")}, "Gone,Gone,Gone,Gone", 0},
+		{"other route", Fault{Route: RouteMachines, Respond: Respond(500, nil, "")}, "OK,OK,OK,OK", 4},
+		{"no match", Fault{Match: func(r *http.Request) bool { return r.URL.Query().Has("$skip") }, Respond: Cut()}, "OK,OK,OK,OK", 4},
+		{"match", Fault{Route: RouteAlerts, Match: func(r *http.Request) bool { return r.URL.Query().Has("$orderby") }, Respond: Respond(500, nil, "")}, "Internal Server Error,OK,OK,OK", 3},
+		{"truncated", Fault{Times: 2, Respond: Truncate(200)}, "broken,broken,OK,OK", 2},
+		{"truncated at once", Fault{Respond: Truncate(0)}, "broken,OK,OK,OK", 3},
+		{"truncated cleanly", Fault{Respond: TruncateCleanly(200)}, "OK,OK,OK,OK", 3},
+		{"edited", Fault{Respond: Edit(func(a *Answer) { a.Body = append(a.Body, []byte(" ")) })}, "OK,OK,OK,OK", 3},
+		{"header edited", Fault{Respond: Edit(func(a *Answer) { a.Header.Set("X", "y") })}, "OK,OK,OK,OK", 4},
+		{"delayed", Fault{Times: -1, Respond: Delay(time.Millisecond)}, "OK,OK,OK,OK", 4},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld(t, Options{})
+			w.tenant.AddAlert(Alert{ID: "x"})
+			token := w.token(Graph)
+			w.server.Inject(test.fault)
+			if got := strings.Join(w.outcomes(token, 4), ","); got != test.want {
+				t.Errorf("%s, want %s", got, test.want)
+			}
+			if got := w.tenant.Revisions("x")[0].Served; got != test.served {
+				t.Errorf("served %d times, want %d", got, test.served)
+			}
+		})
+	}
+}
+
+func TestCutClosesTheConnection(t *testing.T) {
+	for _, tls := range []bool{false, true} {
+		w := newWorld(t, Options{TLS: tls})
+		w.tenant.AddAlert(Alert{})
+		token := w.token(Graph)
+		// net/http repeats a read by itself where a kept connection was closed: it takes several cuts to make it give up.
+		remove := w.server.Inject(Fault{Route: RouteAlerts, Times: -1, Respond: Cut()})
+		if got := w.get(token, alertsPath); got.err == nil {
+			t.Errorf("TLS %v: answered with %d", tls, got.status)
+		}
+		remove()
+		remove()
+		checkError(t, w.get(token, alertsPath), http.StatusOK, "", "")
+	}
+}
+
+func TestTruncateOverTLS(t *testing.T) {
+	w := newWorld(t, Options{TLS: true})
+	w.tenant.AddAlert(Alert{})
+	token := w.token(Graph)
+	w.server.Inject(Fault{Respond: Truncate(300)})
+	if got := w.get(token, alertsPath); got.err == nil || len(got.body) > 300 {
+		t.Errorf("%v, %d bytes", got.err, len(got.body))
+	}
+}
+
+func TestFaultBodiesAndHeaders(t *testing.T) {
+	w := newWorld(t, Options{})
+	token := w.token(Graph)
+	w.server.Inject(Fault{Respond: Respond(429, http.Header{"Retry-After": {"2.128"}}, `{"error":{"code":"TooManyRequests"}}`)})
+	got := w.get(token, alertsPath)
+	if got.status != 429 || got.header.Get("Retry-After") != "2.128" || got.body != `{"error":{"code":"TooManyRequests"}}` || got.header.Get("Content-Type") != "application/json" {
+		t.Errorf("%+v", got)
+	}
+	w.server.Inject(Fault{Route: RouteToken, Respond: func(context.Context, *http.Request, func() *Answer) *Answer {
+		return w.server.EntraError(400, "invalid_grant", 53003, "Access has been blocked by Conditional Access policies.")
+	}})
+	if got := w.postToken(testTenantID, tokenForm(Graph)); got.status != 400 || !strings.Contains(got.body, "AADSTS53003") {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestHangEndsWithTheServer(t *testing.T) {
+	s, err := New(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Inject(Fault{Respond: Hang()})
+	client := s.Client()
+	defer client.CloseIdleConnections()
+	ended := make(chan error, 1)
+	go func() {
+		response, err := client.Get(s.URL())
+		if err == nil {
+			err = response.Body.Close()
+		}
+		ended <- err
+	}()
+	if _, err := s.WaitCalls(t.Context(), 1, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-ended; err == nil {
+		t.Error("a request that hung was answered")
+	}
+}
+
+func TestHoldKeepsTheAnswerBack(t *testing.T) {
+	w := newWorld(t, Options{})
+	w.tenant.AddAlert(Alert{ID: "x"})
+	token := w.token(Graph)
+	release := make(chan struct{})
+	w.server.Inject(Fault{Route: RouteAlerts, Respond: Hold(release)})
+	answered := make(chan reply, 1)
+	go func() { answered <- w.get(token, alertsPath) }()
+	if _, err := w.server.WaitCalls(t.Context(), 1, OnRoute(RouteAlerts)); err != nil {
+		t.Fatal(err)
+	}
+	if w.tenant.ServedAll() {
+		t.Error("served before the answer went out")
+	}
+	close(release)
+	if got := <-answered; got.status != http.StatusOK {
+		t.Errorf("%+v", got)
+	}
+	if err := w.tenant.WaitServed(t.Context(), "x"); err != nil {
+		t.Error(err)
+	}
+}

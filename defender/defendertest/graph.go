@@ -1,0 +1,252 @@
+package defendertest
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// GraphOptions are the settings of Graph's alerts.
+type GraphOptions struct {
+	// NextLinks makes every page that is not the last carry an @odata.nextLink, as documented. By default only requests without
+	// $top get one: with $top users do not, whatever the documentation says.
+	NextLinks bool
+	// PageSize is how large a page is when the request has no $top. Microsoft does not document it. Default: 1000.
+	PageSize int
+}
+
+// What the list of alerts takes (https://learn.microsoft.com/en-us/graph/api/resources/security-error-codes): a larger $top is
+// cut to 1000, a larger $skip is refused.
+const (
+	graphMaxTop      = 1000
+	graphMaxSkip     = 500
+	graphDefaultPage = 1000
+)
+
+// graphQuery are the options of a request for alerts.
+type graphQuery struct {
+	filter  filter
+	byField string // lastUpdateDateTime or createdDateTime
+	desc    bool
+	top     int // 0: not given
+	skip    int
+	count   bool
+	after   *cursor
+}
+
+// cursor is where a page that a next link leads to begins: after this place in the order.
+type cursor struct {
+	at       time.Time
+	sequence int
+}
+
+// listAlerts plays `GET /v1.0/security/alerts_v2` (https://learn.microsoft.com/en-us/graph/api/security-list-alerts_v2).
+func (s *Server) listAlerts(x *exchange) *Answer {
+	query, refusal := parseGraphQuery(x)
+	if refusal != nil {
+		return refusal
+	}
+	size := query.top
+	linked := s.options.Graph.NextLinks
+	if size == 0 {
+		size, linked = s.options.Graph.PageSize, true
+	}
+
+	page, total, more := x.tenant.selectAlerts(query, size, x.now)
+	link := ""
+	if linked && more && len(page) > 0 {
+		link = nextLink(x, query, page[len(page)-1])
+	}
+	x.call.Elements = len(page)
+	return graphPage(x, page, total, link, query.count)
+}
+
+// graphPage makes the answer of one page. The elements' bytes are not copied.
+func graphPage(x *exchange, page []*revision, total int, link string, count bool) *Answer {
+	head := &jsonWriter{}
+	head.b = append(head.b, '{')
+	head.text("@odata.context", "https://graph.microsoft.com/v1.0/$metadata#security/alerts_v2")
+	if count {
+		head.number("@odata.count", int64(total))
+	}
+	if link != "" {
+		head.text("@odata.nextLink", link)
+	}
+	head.b = append(head.b, `,"value":[`...)
+
+	whole := wantsUnknownMembers(x.request.Header)
+	body := make([][]byte, 0, 2*len(page)+2)
+	body = append(body, head.b)
+	for i, r := range page {
+		if i > 0 {
+			body = append(body, []byte{','})
+		}
+		if whole {
+			body = append(body, r.raw)
+		} else {
+			body = append(body, r.withoutUnknownMembers())
+		}
+	}
+	body = append(body, []byte("]}"))
+
+	a := &Answer{Status: http.StatusOK, Body: body, held: page, Header: http.Header{
+		"Content-Type":  {"application/json;odata.metadata=minimal;odata.streaming=true;IEEE754Compatible=false;charset=utf-8"},
+		"Odata-Version": {"4.0"},
+	}}
+	if whole {
+		a.Header["Preference-Applied"] = []string{preferUnknownMembers}
+	}
+	a.size = a.bodySize()
+	return a
+}
+
+// selectAlerts returns a page, how many match in all (where the query asks for it), and whether there are more after the page.
+func (t *Tenant) selectAlerts(query graphQuery, size int, now time.Time) (page []*revision, total int, more bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.alerts.advance(now)
+
+	// byTime is in the order of last updates, so bounds on it are found by search; all else is looked at one by one.
+	list := query.filter.narrow(t.alerts.byTime)
+	if query.byField == fieldCreated {
+		list = slices.Clone(list)
+		slices.SortStableFunc(list, func(a, b *revision) int { return a.created.Compare(b.created) })
+	}
+	skip := query.skip
+	for i := range list {
+		r := list[i]
+		if query.desc {
+			r = list[len(list)-1-i]
+		}
+		if !query.filter.takes(r) {
+			continue
+		}
+		total++
+		if query.after != nil && !query.isAfter(r) {
+			continue
+		}
+		switch {
+		case skip > 0:
+			skip--
+		case len(page) < size:
+			page = append(page, r)
+		default:
+			more = true
+			if !query.count {
+				return page, total, more
+			}
+		}
+	}
+	return page, total, more
+}
+
+// sortTime is the time that the query orders by.
+func (q *graphQuery) sortTime(r *revision) time.Time {
+	if q.byField == fieldCreated {
+		return r.created
+	}
+	return r.updated
+}
+
+// isAfter tells whether a revision comes after the cursor.
+func (q *graphQuery) isAfter(r *revision) bool {
+	order := q.sortTime(r).Compare(q.after.at)
+	if order == 0 {
+		order = r.sequence - q.after.sequence
+	}
+	if q.desc {
+		return order < 0
+	}
+	return order > 0
+}
+
+// parseGraphQuery reads the query options, and refuses what Graph refuses or is not played.
+func parseGraphQuery(x *exchange) (graphQuery, *Answer) {
+	// Most recent first is documented; by which time is not.
+	query := graphQuery{byField: fieldCreated, desc: true}
+	values, err := url.ParseQuery(x.request.URL.RawQuery)
+	if err != nil {
+		return query, graphError(x, http.StatusBadRequest, "BadRequest", "The query string cannot be read.")
+	}
+	for option, given := range values {
+		if len(given) > 1 {
+			return query, graphError(x, http.StatusBadRequest, "BadRequest", fmt.Sprintf("Query option '%s' was specified more than once, but it must be specified at most once.", option))
+		}
+		value := given[0]
+		switch option {
+		case "$filter":
+			if query.filter, err = parseFilter(value); err != nil {
+				return query, graphError(x, http.StatusBadRequest, "BadRequest", "Invalid filter clause: "+err.Error())
+			}
+		case "$orderby":
+			var ok bool
+			if query.byField, query.desc, ok = parseOrder(value); !ok {
+				return query, graphError(x, http.StatusBadRequest, "BadRequest", fmt.Sprintf("The query specified in the URI is not valid. The $orderby '%s' cannot be used.", value))
+			}
+		case "$top":
+			if query.top, err = strconv.Atoi(value); err != nil || query.top < 1 {
+				return query, graphError(x, http.StatusBadRequest, "BadRequest", fmt.Sprintf("Invalid value '%s' for $top query option found. The $top query option requires a positive integer value.", value))
+			}
+			query.top = min(query.top, graphMaxTop)
+		case "$skip":
+			if query.skip, err = strconv.Atoi(value); err != nil || query.skip < 0 {
+				return query, graphError(x, http.StatusBadRequest, "BadRequest", fmt.Sprintf("Invalid value '%s' for $skip query option found. The $skip query option requires a non-negative integer value.", value))
+			}
+			if query.skip > graphMaxSkip {
+				// With an empty code, as users report it.
+				return query, graphError(x, http.StatusBadRequest, "", fmt.Sprintf("$skip=%d cannot exceed %d", query.skip, graphMaxSkip))
+			}
+		case "$count":
+			if query.count = value == "true"; !query.count && value != "false" {
+				return query, graphError(x, http.StatusBadRequest, "BadRequest", fmt.Sprintf("Invalid value '%s' for $count query option found. The $count query option requires one of the values: 'true', 'false'.", value))
+			}
+		case "$skiptoken":
+			if query.after, err = parseSkipToken(value); err != nil {
+				return query, graphError(x, http.StatusBadRequest, "BadRequest", "The query specified in the URI is not valid. Query option 'SkipToken' is not allowed. To allow it, set the 'AllowedQueryOptions' property on EnableQueryAttribute or QueryValidationSettings.")
+			}
+		default:
+			return query, graphError(x, http.StatusBadRequest, "BadRequest", fmt.Sprintf("The query specified in the URI is not valid. Query option '%s' is not allowed.", option))
+		}
+	}
+	return query, nil
+}
+
+// parseOrder reads an $orderby. It is not documented for alerts_v2; the two times are what production code orders by.
+func parseOrder(value string) (field string, desc, ok bool) {
+	field, direction, _ := strings.Cut(value, " ")
+	ok = (field == fieldUpdated || field == fieldCreated) && (direction == "" || direction == "asc" || direction == "desc")
+	return field, direction == "desc", ok
+}
+
+// nextLink is the address of the page after last: the request's own options, with a token for the place.
+func nextLink(x *exchange, query graphQuery, last *revision) string {
+	place := fmt.Sprintf("%d.%d", query.sortTime(last).UnixNano(), last.sequence)
+	values := x.request.URL.Query()
+	values.Del("$skip")
+	values.Set("$skiptoken", base64.RawURLEncoding.EncodeToString([]byte(place)))
+	link := url.URL{Scheme: "http", Host: x.request.Host, Path: x.request.URL.Path, RawQuery: values.Encode()}
+	if x.request.TLS != nil {
+		link.Scheme = "https"
+	}
+	return link.String()
+}
+
+// parseSkipToken reads what nextLink made.
+func parseSkipToken(token string) (*cursor, error) {
+	place, err := base64.RawURLEncoding.DecodeString(token)
+	if err != nil {
+		return nil, err
+	}
+	var nanos int64
+	c := &cursor{}
+	if _, err := fmt.Sscanf(string(place), "%d.%d", &nanos, &c.sequence); err != nil {
+		return nil, err
+	}
+	c.at = time.Unix(0, nanos).UTC()
+	return c, nil
+}

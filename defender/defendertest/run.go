@@ -1,0 +1,212 @@
+package defendertest
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"strings"
+	"text/template"
+	"time"
+)
+
+// RunOptions are the settings of [Run].
+type RunOptions struct {
+	// Addr is where the simulated Microsoft listens, host and port. Default: 127.0.0.1:0, a free port.
+	Addr string
+	// Service is where the service's gRPC API is, for the printed commands. Default: localhost:7443.
+	Service string
+	// ServiceFlags are grpcurl's flags to reach it. Default: -plaintext.
+	ServiceFlags string
+	// AlertEvery is how often a new alert is raised. Default: 5 seconds; none where it is negative.
+	AlertEvery time.Duration
+	// Ready, where set, is called with the server when it is up and before the commands are printed.
+	Ready func(*Server)
+}
+
+// What the tenant of [Run] is known by.
+const (
+	RunTenantID = "c0ffee00-1111-4222-8333-444455556666"
+	RunAppID    = "0a0b0c0d-1111-4222-8333-777788889999"
+	RunSecret   = "simulated-secret"
+)
+
+// maxRunAlerts is how many alerts [Run] raises before it stops, so that it can be forgotten in a terminal: about 60 MB.
+const maxRunAlerts = 10_000
+
+// Run plays Microsoft until ctx ends: a tenant with one application and a handful of devices, on which it raises an alert every
+// few seconds. It prints to w the commands to register the tenant with the service, to test the connection and to stream the
+// alerts. It returns nil when ctx ends.
+func Run(ctx context.Context, w io.Writer, options RunOptions) (err error) {
+	options.Service = cmp.Or(options.Service, "localhost:7443")
+	options.ServiceFlags = cmp.Or(options.ServiceFlags, "-plaintext")
+	options.AlertEvery = cmp.Or(options.AlertEvery, 5*time.Second)
+	s, err := New(Options{Addr: options.Addr})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if closeErr := s.Close(); err == nil {
+			err = closeErr
+		}
+	}()
+	tenant := s.AddTenant(RunTenantID, "contoso.test")
+	tenant.AddApplication(RunAppID, RunSecret, RoleSecurityAlertRead, RoleMachineRead)
+	report(tenant)
+	if options.Ready != nil {
+		options.Ready(s)
+	}
+	text, err := runText(s, options)
+	if err != nil {
+		return err
+	}
+	if _, err := io.WriteString(w, text); err != nil {
+		return fmt.Errorf("print the commands: %w", err)
+	}
+	if options.AlertEvery < 0 {
+		<-ctx.Done()
+		return nil
+	}
+	return raise(ctx, w, tenant, options.AlertEvery)
+}
+
+// report makes every device send a full report, as real ones do about once a day.
+func report(tenant *Tenant) {
+	for _, device := range SampleDevices() {
+		device.LastSeen = tenant.server.Now()
+		tenant.AddDevice(device)
+	}
+}
+
+// raise adds an alert at each interval until ctx ends, and tells each.
+func raise(ctx context.Context, w io.Writer, tenant *Tenant, every time.Duration) error {
+	rng := rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	reported := tenant.server.Now()
+	for range maxRunAlerts {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		now := tenant.server.Now()
+		if now.Sub(reported) > time.Hour {
+			report(tenant)
+			reported = now
+		}
+		a := runAlert(rng, now)
+		tenant.AddAlert(a)
+		device := a.Evidence[0].(DeviceEvidence).Device
+		if _, err := fmt.Fprintf(w, "%s  %-13s  %-50s  %s\n", now.Format(time.TimeOnly), a.Severity, a.Title, device.DNSName); err != nil {
+			return fmt.Errorf("print an alert: %w", err)
+		}
+	}
+	if _, err := fmt.Fprintf(w, "No more alerts: %d were raised.\n", maxRunAlerts); err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// runAlert makes an alert about something that has just happened.
+func runAlert(rng *rand.Rand, now time.Time) Alert {
+	a := generateAlert(rng, Shape{Devices: SampleDevices()}, now)
+	began := now.Add(-time.Second - time.Duration(rng.Int64N(int64(20*time.Second))))
+	a.Created, a.FirstActivity, a.LastActivity = now, began, began.Add(500*time.Millisecond)
+	for i, item := range a.Evidence {
+		if p, ok := item.(ProcessEvidence); ok {
+			p.Started = began
+			a.Evidence[i] = p
+		}
+	}
+	return a
+}
+
+// runTemplate is what Run prints first. Its commands are whole: they can be pasted into a shell.
+const runTemplate = `Microsoft is SIMULATED here: nothing below reaches Microsoft, and every alert is made up.
+
+  Simulated Entra, Graph and Defender for Endpoint   {{.URL}}
+  Tenant {{.Tenant}}, application {{.App}}
+  Devices {{.Devices}}
+
+Start the service so that it may call the simulation:
+
+  go run ./cmd/defender-integration serve --allow-http --allow-endpoint {{.Host}}:{{.Port}}
+
+Register the tenant:
+
+  grpcurl {{.Flags}} -d '{
+    "integration": {
+      "integration_id": "simulated",
+      "display_name": "Simulated Microsoft",
+      "tenant_id": "{{.Tenant}}",
+      "endpoint": {"host": "{{.Host}}", "port": {{.Port}}, "protocol": "PROTOCOL_HTTP"},
+      "authentication": {
+        "client_id": "{{.App}}",
+        "client_secret": {"value": "{{.Secret}}"},
+        "authorization_url": "{{.TokenURL}}"
+      },
+      "device_source": {
+        "kind": "KIND_MACHINES",
+        "endpoint": {"host": "{{.Host}}", "port": {{.Port}}, "protocol": "PROTOCOL_HTTP"}
+      },
+      "polling": {"fast_interval": "2s"}
+    }
+  }' {{.Service}} defender.integration.v1.IntegrationService/RegisterIntegration
+
+Test the connection:
+
+  grpcurl {{.Flags}} -d '{"integration_id": "simulated"}' {{.Service}} defender.integration.v1.IntegrationService/TestConnectivity
+
+Stream the alerts of one machine, until you stop it:
+
+  grpcurl {{.Flags}} -d '{
+    "integration_id": "simulated",
+    "reference": "try-1",
+    "actors": [{"actor_id": "anna", "host_name": "{{.Device}}"}]
+  }' {{.Service}} defender.integration.v1.IntegrationService/StreamAlerts
+
+Judge an attack that ran on two machines in the two minutes from now on, 30 seconds after they are over:
+
+  grpcurl {{.Flags}} -d '{
+    "integration_id": "simulated",
+    "reference": "try-2",
+    "actors": [
+      {"actor_id": "anna", "host_name": "{{.Device}}"},
+      {"actor_id": "stranger", "host_name": "ws-unknown-99"}
+    ],
+    "window": {"start_time": "{{.Start}}", "end_time": "{{.End}}"},
+    "tolerance": "0s",
+    "wait": "30s"
+  }' {{.Service}} defender.integration.v1.IntegrationService/StreamAlerts
+`
+
+// runText fills in the template.
+func runText(s *Server, options RunOptions) (string, error) {
+	var names []string
+	for _, device := range SampleDevices() {
+		names = append(names, firstLabel(device.DNSName))
+	}
+	now := s.Now().Truncate(time.Second)
+	var text strings.Builder
+	page, err := template.New("run").Parse(runTemplate)
+	if err != nil {
+		return "", fmt.Errorf("read the template of the commands: %w", err)
+	}
+	err = page.Execute(&text, map[string]any{
+		"URL": s.URL(), "Host": s.Host(), "Port": s.Port(), "TokenURL": s.TokenURL(RunTenantID),
+		"Tenant": RunTenantID, "App": RunAppID, "Secret": RunSecret,
+		"Devices": strings.Join(names, ", "), "Device": names[0],
+		"Flags": options.ServiceFlags, "Service": options.Service,
+		"Start": now.Format(time.RFC3339), "End": now.Add(2 * time.Minute).Format(time.RFC3339),
+	})
+	if err != nil {
+		return "", fmt.Errorf("fill in the commands: %w", err)
+	}
+	if options.AlertEvery > 0 {
+		fmt.Fprintf(&text, "\nA new alert every %s; Ctrl-C ends it.\n\n", options.AlertEvery)
+	}
+	return text.String(), nil
+}
