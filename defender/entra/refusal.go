@@ -1,0 +1,119 @@
+package entra
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"golang.org/x/oauth2"
+
+	"defender-integration/defender"
+	"defender-integration/defender/rest"
+	integrationv1 "defender-integration/gen/defender/integration/v1"
+)
+
+// refusalBody is what Entra says about a refusal
+// (https://learn.microsoft.com/en-us/entra/identity-platform/reference-error-codes).
+type refusalBody struct {
+	Error         string `json:"error"`
+	Description   string `json:"error_description"`
+	Codes         []int  `json:"error_codes"`
+	TraceID       string `json:"trace_id"`
+	CorrelationID string `json:"correlation_id"`
+}
+
+// refusal tells what Entra's refusal means. Microsoft says that codes and descriptions can change, so they choose the words,
+// and only the standard `error` and the HTTP status decide where no code is known.
+func (s *Source) refusal(refused *oauth2.RetrieveError) error {
+	response := refused.Response
+	var said refusalBody
+	_ = json.Unmarshal(refused.Body, &said) // what cannot be read leaves the status to speak for itself
+	p := &integrationv1.Problem{HttpStatus: int32(response.StatusCode), UpstreamRequestId: requestID(said, response.Header)}
+	e := &defender.Error{Problem: p}
+
+	known, code, ok := lookUp(said)
+	switch {
+	case response.StatusCode == http.StatusTooManyRequests, code == codeLoop:
+		p.Reason = integrationv1.ErrorReason_ERROR_REASON_THROTTLED
+		p.Message = "Entra asked to be called less often."
+		p.Remedy = "It goes on by itself. If it stays, look for other programs that ask for tokens with the same application."
+		e.RetryAt = rest.RetryAt(response.Header)
+	case ok && known.transient, said.Error == "temporarily_unavailable", response.StatusCode >= 500:
+		p.Reason = integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_FAILED
+		p.Message = fmt.Sprintf("Entra gave no token: it failed (HTTP status %d).", response.StatusCode)
+		p.Remedy = "It is tried again. If it stays, look at Microsoft's service health."
+		e.RetryAt = rest.RetryAt(response.Header)
+	case response.StatusCode >= 300 && response.StatusCode < 400:
+		p.Reason = integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_INVALID_ANSWER
+		p.Message = fmt.Sprintf("Asked for a token, %s answered with a redirect (HTTP status %d), which is not followed: the secret is for %s alone.", s.host, response.StatusCode, s.host)
+		p.Remedy = "Check the authorization URL."
+	case said.Error == "" && code == 0:
+		p.Reason = integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_INVALID_ANSWER
+		p.Message = fmt.Sprintf("Asked for a token, %s answered HTTP status %d without saying why.", s.host, response.StatusCode)
+		p.Remedy = "Check the authorization URL, and whether a proxy answers in Entra's place."
+	case ok:
+		e.Permanent = true
+		p.Reason = integrationv1.ErrorReason_ERROR_REASON_AUTHENTICATION_FAILED
+		p.Message = "Entra gave no token: " + known.meaning + "."
+		p.Remedy = known.remedy
+	default:
+		e.Permanent = true
+		p.Reason = integrationv1.ErrorReason_ERROR_REASON_AUTHENTICATION_FAILED
+		p.Message = "Entra gave no token: " + meaningOf(said.Error) + "."
+		p.Remedy = "Check the tenant, the application (client) id, its secret and the scope; the message and the code say more."
+	}
+	switch {
+	case code != 0:
+		p.UpstreamCode = "AADSTS" + strconv.Itoa(code)
+		p.Message += " (" + p.GetUpstreamCode() + ")"
+	case said.Error != "":
+		p.UpstreamCode = rest.Excerpt(s.conceal(said.Error))
+	}
+	if words := firstLine(said.Description); words != "" {
+		p.Message += " Microsoft says: " + rest.Excerpt(s.conceal(words))
+	}
+	return e
+}
+
+// requestID joins what Microsoft's support asks for.
+func requestID(said refusalBody, header http.Header) string {
+	var parts []string
+	if said.TraceID != "" {
+		parts = append(parts, "trace "+rest.Excerpt(said.TraceID))
+	}
+	if said.CorrelationID != "" {
+		parts = append(parts, "correlation "+rest.Excerpt(said.CorrelationID))
+	}
+	if len(parts) == 0 {
+		return rest.Excerpt(header.Get("x-ms-request-id"))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// firstLine returns a description without the ids and the time that Entra appends to it.
+func firstLine(description string) string {
+	description, _, _ = strings.Cut(description, "\r\n")
+	description, _, _ = strings.Cut(description, " Trace ID:")
+	return strings.TrimSpace(description)
+}
+
+// meaningOf says what a standard `error` means
+// (https://learn.microsoft.com/en-us/entra/identity-platform/reference-error-codes#handling-error-codes-in-your-application).
+func meaningOf(standard string) string {
+	switch standard {
+	case "invalid_client":
+		return "it does not accept the application's credentials"
+	case "unauthorized_client":
+		return "it does not accept the application in this tenant"
+	case "invalid_resource":
+		return "it does not know the resource that the scope names in this tenant"
+	case "invalid_scope":
+		return "it does not accept the scope"
+	case "invalid_grant", "interaction_required", "access_denied":
+		return "consent or a policy stands in the way"
+	default:
+		return "it takes the request for wrong"
+	}
+}

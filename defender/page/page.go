@@ -1,0 +1,187 @@
+// Package page reads a list answer of OData as it arrives, element by element, in bounded memory.
+package page
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// MaxElement is how large one element may be, in bytes; what stands between elements may be as large.
+const MaxElement = 16 << 20
+
+// Page is what an answer says beside its elements.
+type Page struct {
+	// Elements is how many elements it had.
+	Elements int
+	// NextLink is its @odata.nextLink, empty where it has none.
+	NextLink string
+}
+
+// Errors of an answer that is no list.
+var (
+	// ErrInvalid says that the answer is no list as OData defines it: no JSON, no object, or without `value`. An answer without
+	// `value` is not an empty list.
+	ErrInvalid = errors.New("the answer is not a list")
+	// ErrTooLarge says that an element is larger than MaxElement.
+	ErrTooLarge = errors.New("an element is too large")
+	// ErrCut says that the answer broke off.
+	ErrCut = errors.New("the answer broke off")
+)
+
+// Read reads a list answer and gives each element of its `value` to yield, exactly as it stands there; the bytes are good until
+// yield returns. The error is what yield or body returned, or wraps one of this package's. What was yielded before was whole.
+func Read(body io.Reader, yield func(raw []byte) error) (Page, error) {
+	in := &allowance{body: body, left: 2 * MaxElement}
+	d := jsontext.NewDecoder(in, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	r := reader{in: in, decoder: d, yield: yield}
+	err := r.read()
+	if err == nil {
+		return r.page, nil
+	}
+	return r.page, r.classify(err)
+}
+
+// reader reads one page.
+type reader struct {
+	in       *allowance
+	decoder  *jsontext.Decoder
+	yield    func([]byte) error
+	yieldErr error
+	page     Page
+	hasValue bool
+}
+
+func (r *reader) classify(err error) error {
+	var syntax *jsontext.SyntacticError
+	switch {
+	case r.yieldErr != nil:
+		return r.yieldErr
+	case r.in.err != nil:
+		return r.in.err
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+		return ErrCut
+	case errors.As(err, &syntax):
+		// The cause's text is left out: it can quote what was answered.
+		return fmt.Errorf("%w: it is no JSON at byte %d", ErrInvalid, syntax.ByteOffset)
+	default:
+		return err
+	}
+}
+
+func (r *reader) read() error {
+	if r.decoder.PeekKind() != '{' {
+		if _, err := r.decoder.ReadToken(); err != nil {
+			return err
+		}
+		return fmt.Errorf("%w: it is no JSON object", ErrInvalid)
+	}
+	if _, err := r.decoder.ReadToken(); err != nil {
+		return err
+	}
+	for r.decoder.PeekKind() == '"' {
+		token, err := r.decoder.ReadToken()
+		if err != nil {
+			return err
+		}
+		if err := r.member(token.String()); err != nil {
+			return err
+		}
+		r.in.left = 2 * MaxElement
+	}
+	if _, err := r.decoder.ReadToken(); err != nil {
+		return err
+	}
+	if !r.hasValue {
+		return fmt.Errorf("%w: it has no `value`", ErrInvalid)
+	}
+	// Whatever follows the object means that this was not the answer to our question.
+	if _, err := r.decoder.ReadToken(); !errors.Is(err, io.EOF) {
+		if err != nil {
+			return err
+		}
+		return fmt.Errorf("%w: something follows it", ErrInvalid)
+	}
+	return nil
+}
+
+func (r *reader) member(name string) error {
+	switch name {
+	case "value":
+		return r.elements()
+	case "@odata.nextLink":
+		token, err := r.decoder.ReadToken()
+		if err != nil {
+			return err
+		}
+		switch token.Kind() {
+		case '"':
+			r.page.NextLink = token.String()
+		case 'n':
+			r.page.NextLink = ""
+		default:
+			return fmt.Errorf("%w: its @odata.nextLink is no text", ErrInvalid)
+		}
+		return nil
+	case "error":
+		return fmt.Errorf("%w: it tells an error, with a status of success", ErrInvalid)
+	default:
+		return r.decoder.SkipValue()
+	}
+}
+
+func (r *reader) elements() error {
+	if r.hasValue {
+		return fmt.Errorf("%w: it has `value` twice", ErrInvalid)
+	}
+	if k := r.decoder.PeekKind(); k != '[' {
+		if _, err := r.decoder.ReadToken(); err != nil {
+			return err
+		}
+		return fmt.Errorf("%w: its `value` is no array", ErrInvalid)
+	}
+	if _, err := r.decoder.ReadToken(); err != nil {
+		return err
+	}
+	r.hasValue = true
+	for r.decoder.PeekKind() != ']' {
+		raw, err := r.decoder.ReadValue()
+		if err != nil {
+			return err
+		}
+		if len(raw) > MaxElement {
+			return ErrTooLarge
+		}
+		r.page.Elements++
+		if r.yieldErr = r.yield(raw); r.yieldErr != nil {
+			return r.yieldErr
+		}
+		r.in.left = 2 * MaxElement
+	}
+	_, err := r.decoder.ReadToken()
+	return err
+}
+
+// allowance lets so many bytes through before it is set anew: the decoder's buffer grows with the value that it reads, and this
+// is its bound.
+type allowance struct {
+	body io.Reader
+	left int
+	err  error
+}
+
+// Read reads from the body, and remembers its error: the decoder wraps it.
+func (a *allowance) Read(p []byte) (int, error) {
+	if a.left <= 0 {
+		a.err = ErrTooLarge
+		return 0, a.err
+	}
+	n, err := a.body.Read(p[:min(len(p), a.left)])
+	a.left -= n
+	if err != nil && !errors.Is(err, io.EOF) {
+		a.err = err
+	}
+	return n, err
+}
