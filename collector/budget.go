@@ -1,0 +1,289 @@
+package collector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"defender-integration/defender"
+	storev1 "defender-integration/gen/defender/integration/store/v1"
+	integrationv1 "defender-integration/gen/defender/integration/v1"
+	"defender-integration/store"
+)
+
+const (
+	// ledgerFormat is the version of the stored ledger.
+	ledgerFormat = 1
+	// blockCalls is how many calls are written ahead at once: at most so many count as spent and were not, after a crash.
+	blockCalls = 10
+	// longestWait is how long a call waits for the budget before it is refused.
+	longestWait = time.Minute
+)
+
+// purposeKey carries in a context what a call is for.
+type purposeKey struct{}
+
+// withReserve marks the calls made under ctx as a poll's or a closing read's, which may spend the reserve.
+func withReserve(ctx context.Context) context.Context {
+	return context.WithValue(ctx, purposeKey{}, true)
+}
+
+// budgets are the budgets of the applications that this process calls as.
+type budgets struct {
+	ledgers    store.Ledgers
+	allowances map[defender.Limit][]Allowance
+
+	mu   sync.Mutex
+	open map[string]*budget
+}
+
+func newBudgets(ledgers store.Ledgers, allowances map[defender.Limit][]Allowance) *budgets {
+	return &budgets{ledgers: ledgers, allowances: allowances, open: map[string]*budget{}}
+}
+
+// application names an application at a tenant: what Microsoft counts by.
+func application(integration *integrationv1.Integration) string {
+	return integration.GetTenantId() + "." + integration.GetAuthentication().GetClientId()
+}
+
+// spender returns the function that the adapter of an application asks before each call.
+func (b *budgets) spender(app string) defender.SpendFunc {
+	return func(ctx context.Context, limit defender.Limit) error {
+		return b.of(app, limit).spend(ctx)
+	}
+}
+
+// left tells what is left of each limit.
+func (b *budgets) left(app string, limits ...defender.Limit) []*integrationv1.BudgetLeft {
+	var all []*integrationv1.BudgetLeft
+	for _, limit := range limits {
+		all = append(all, b.of(app, limit).left()...)
+	}
+	return all
+}
+
+func (b *budgets) of(app string, limit defender.Limit) *budget {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	key := app + "." + string(limit)
+	one, ok := b.open[key]
+	if !ok {
+		one = &budget{key: key, limit: limit, ledgers: b.ledgers, allowances: b.allowances[limit], turn: make(chan struct{}, 1)}
+		b.open[key] = one
+	}
+	return one
+}
+
+// budget is what may be spent of one limit. Calls are written ahead to the ledger in blocks, so that a restart never forgets
+// one: the block under way counts as spent.
+type budget struct {
+	key        string
+	limit      defender.Limit
+	ledgers    store.Ledgers
+	allowances []Allowance
+
+	// turn is held while a call is counted, the ledger's write included.
+	turn chan struct{}
+
+	mu       sync.Mutex
+	loaded   bool
+	ledger   *storev1.Ledger
+	revision uint64
+	ahead    int         // calls of the block under way that were not made yet
+	calls    []time.Time // made, or taken for made, oldest first
+}
+
+// spend counts a call, waiting for at most longestWait until it is allowed.
+func (b *budget) spend(ctx context.Context) error {
+	reserve, _ := ctx.Value(purposeKey{}).(bool)
+	deadline := time.Now().Add(longestWait)
+	for {
+		select {
+		case b.turn <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		at, err := b.try(ctx, reserve)
+		<-b.turn
+		if err != nil || at.IsZero() {
+			return err
+		}
+		if at.After(deadline) {
+			return b.refusal(at)
+		}
+		timer := time.NewTimer(time.Until(at))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		}
+	}
+}
+
+// try counts a call and returns zero, or says when to try again.
+func (b *budget) try(ctx context.Context, reserve bool) (time.Time, error) {
+	if err := b.load(ctx); err != nil {
+		return time.Time{}, err
+	}
+	now := time.Now()
+	b.mu.Lock()
+	b.forget(now)
+	at := b.allowedAt(now, reserve)
+	ahead := b.ahead
+	b.mu.Unlock()
+	if at.After(now) {
+		return at, nil
+	}
+	if ahead == 0 {
+		if err := b.writeAhead(ctx, now); err != nil {
+			return time.Time{}, err
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.ahead--
+	b.calls = append(b.calls, now)
+	return time.Time{}, nil
+}
+
+// allowedAt returns when the next call is allowed: now, or when enough calls are out of the period.
+func (b *budget) allowedAt(now time.Time, reserve bool) time.Time {
+	at := now
+	for _, a := range b.allowances {
+		allowed := a.Calls
+		if !reserve {
+			allowed = max(allowed-a.Reserve, 1)
+		}
+		within := 0
+		for i := len(b.calls) - 1; i >= 0 && now.Sub(b.calls[i]) < a.Period; i-- {
+			within++
+		}
+		if within < allowed {
+			continue
+		}
+		// The call that must leave the period first.
+		if free := b.calls[len(b.calls)-allowed].Add(a.Period); free.After(at) {
+			at = free
+		}
+	}
+	return at
+}
+
+// forget drops the calls that no period counts any more.
+func (b *budget) forget(now time.Time) {
+	longest := b.longest()
+	n := 0
+	for n < len(b.calls) && now.Sub(b.calls[n]) >= longest {
+		n++
+	}
+	b.calls = b.calls[n:]
+}
+
+func (b *budget) longest() time.Duration {
+	var longest time.Duration
+	for _, a := range b.allowances {
+		longest = max(longest, a.Period)
+	}
+	return longest
+}
+
+// load reads the ledger the first time. Every block counts whole; the last one, which may have been under way, as if all of it
+// was spent now.
+func (b *budget) load(ctx context.Context) error {
+	b.mu.Lock()
+	loaded := b.loaded
+	b.mu.Unlock()
+	if loaded {
+		return nil
+	}
+	ledger, revision, err := b.ledgers.Ledger(ctx, b.key)
+	if err != nil {
+		return fmt.Errorf("read the budget's ledger: %w", err)
+	}
+	now := time.Now()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.ledger, b.revision, b.loaded, b.ahead, b.calls = ledger, revision, true, 0, nil
+	for i, block := range ledger.GetBlocks() {
+		at := block.GetTime().AsTime()
+		if i == len(ledger.GetBlocks())-1 || at.After(now) {
+			at = now
+			block.Time = timestamppb.New(now)
+		}
+		for range block.GetCalls() {
+			b.calls = append(b.calls, at)
+		}
+	}
+	return nil
+}
+
+// writeAhead makes a block durable before the first of its calls is made.
+func (b *budget) writeAhead(ctx context.Context, now time.Time) error {
+	b.mu.Lock()
+	next := &storev1.Ledger{Format: ledgerFormat}
+	for i, block := range b.ledger.GetBlocks() {
+		if i == len(b.ledger.GetBlocks())-1 {
+			// The last call of that block was made before now.
+			block = &storev1.Ledger_Block{Time: timestamppb.New(now), Calls: block.GetCalls()}
+		}
+		if now.Sub(block.GetTime().AsTime()) < b.longest() {
+			next.Blocks = append(next.Blocks, block)
+		}
+	}
+	next.Blocks = append(next.Blocks, &storev1.Ledger_Block{Time: timestamppb.New(now), Calls: blockCalls})
+	revision := b.revision
+	b.mu.Unlock()
+
+	revision, err := b.ledgers.PutLedger(ctx, b.key, next, revision)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err != nil {
+		// Whatever is there now counts: read it again before the next call.
+		b.loaded = false
+		if errors.Is(err, store.ErrConflict) {
+			return b.refusal(now.Add(time.Second))
+		}
+		return fmt.Errorf("write the budget's ledger: %w", err)
+	}
+	b.ledger, b.revision, b.ahead = next, revision, blockCalls
+	return nil
+}
+
+// left tells what is left of the limit's allowances.
+func (b *budget) left() []*integrationv1.BudgetLeft {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	var all []*integrationv1.BudgetLeft
+	for _, a := range b.allowances {
+		within := 0
+		for i := len(b.calls) - 1; i >= 0 && now.Sub(b.calls[i]) < a.Period; i-- {
+			within++
+		}
+		all = append(all, &integrationv1.BudgetLeft{
+			Limit:   string(b.limit),
+			Period:  durationpb.New(a.Period),
+			Allowed: int64(a.Calls),
+			Left:    int64(max(a.Calls-within, 0)),
+		})
+	}
+	return all
+}
+
+// refusal says that the budget is spent.
+func (b *budget) refusal(until time.Time) error {
+	return &defender.Error{
+		Problem: &integrationv1.Problem{
+			Reason:  integrationv1.ErrorReason_ERROR_REASON_BUDGET_SPENT,
+			Message: fmt.Sprintf("this service has spent its own budget of the limit %q until %s", b.limit, until.UTC().Format(time.RFC3339)),
+			Remedy:  "Wait: it goes on by itself. If this stays, poll less often, or register fewer integrations of the same application.",
+		},
+		RetryAt: until,
+	}
+}

@@ -1,0 +1,119 @@
+package collector
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	storev1 "defender-integration/gen/defender/integration/store/v1"
+	integrationv1 "defender-integration/gen/defender/integration/v1"
+)
+
+// closingDue returns when the first closing read is due, by this machine's clock. The caller holds mu.
+func (c *Collector) closingDue(now time.Time) (time.Time, bool) {
+	var first time.Time
+	for m := range c.closings {
+		if due := c.here(m.closing.Due); first.IsZero() || due.Before(first) {
+			first = due
+		}
+	}
+	return first, !first.IsZero()
+}
+
+// here turns a time of Microsoft's clock into the first one of this machine's at which a read that begins then is taken to have
+// begun at or after it: Date headers tell whole seconds, and a second is taken off them.
+func (c *Collector) here(due time.Time) time.Time { return due.Add(-c.clock).Add(time.Second) }
+
+// close makes the closing read for all streams that wait for one now, from the earliest start among them.
+func (c *Collector) close(ctx context.Context) error {
+	now := time.Now()
+	c.plan.closing = now
+	var since time.Time
+	c.mu.Lock()
+	for m := range c.closings {
+		if !c.here(m.closing.Due).After(now) && (since.IsZero() || m.closing.Since.Before(since)) {
+			since = m.closing.Since
+		}
+	}
+	c.mu.Unlock()
+	if since.IsZero() {
+		return nil
+	}
+	pair, err := c.read(withReserve(ctx), integrationv1.Pair_DEPTH_CLOSING, since)
+	if pair == nil {
+		return err
+	}
+	return c.prove(ctx, pair, true)
+}
+
+// overdue returns when the first member has waited for a closing read for as long as it is tried. The caller holds mu.
+func (c *Collector) overdue(now time.Time) time.Time {
+	first := now.Add(2 * idle)
+	for m := range c.closings {
+		if at := c.limit(m); at.Before(first) {
+			first = at
+		}
+	}
+	return laterOf(first, now)
+}
+
+// limit returns until when a member's closing read is tried. One that begins below the floor can never be made.
+func (c *Collector) limit(m *Member) time.Time {
+	due := laterOf(c.here(m.closing.Due), m.joined)
+	if floor := timeOf(c.checkpoint.GetFloorTime()); m.closing.Since.Before(floor) {
+		return due
+	}
+	return due.Add(c.settings.ClosingLimit).Add(m.stood)
+}
+
+// failClosing tells the members whose time is over that no closing read succeeded.
+func (c *Collector) failClosing(ctx context.Context) error {
+	now := time.Now()
+	var since, due time.Time
+	c.mu.Lock()
+	problem := c.now.Problem
+	for m := range c.closings {
+		if c.limit(m).After(now) {
+			continue
+		}
+		if since.IsZero() || m.closing.Since.Before(since) {
+			since = m.closing.Since
+		}
+		due = laterOf(due, m.closing.Due)
+	}
+	c.mu.Unlock()
+	if since.IsZero() {
+		return nil
+	}
+	if floor := timeOf(c.checkpoint.GetFloorTime()); since.Before(floor) {
+		problem = &integrationv1.Problem{
+			Reason:  integrationv1.ErrorReason_ERROR_REASON_HISTORY_GONE,
+			Message: "The window begins at " + since.UTC().Format(time.RFC3339) + ", and the journal reaches back to " + floor.UTC().Format(time.RFC3339) + " only.",
+			Remedy:  "Ask for windows inside the journal's retention, or keep more of it.",
+		}
+	} else if problem == nil {
+		problem = &integrationv1.Problem{
+			Reason:  integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_FAILED,
+			Message: "No closing read could be completed in time.",
+			Remedy:  "Ask for the stream again with its last token: another closing read is made.",
+		}
+	}
+	return c.locked(ctx, func(ctx context.Context) error {
+		c.addFacts(c.keys(), true)
+		c.add(&storev1.Entry{
+			EntryTime: timestamppb.Now(),
+			Body: &storev1.Entry_FailedClosing{FailedClosing: &storev1.FailedClosing{
+				Since:   timestamppb.New(since),
+				Due:     timestamppb.New(due),
+				Problem: problem,
+				Devices: c.deviceLookup(),
+			}},
+		})
+		if err := c.flush(ctx); err != nil {
+			return err
+		}
+		c.answer(func(closing *Closing) bool { return !closing.Since.Before(since) && !closing.Due.After(due) })
+		return nil
+	})
+}

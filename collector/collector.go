@@ -1,0 +1,379 @@
+package collector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"defender-integration/defender"
+	storev1 "defender-integration/gen/defender/integration/store/v1"
+	integrationv1 "defender-integration/gen/defender/integration/v1"
+	"defender-integration/internal/announce"
+	"defender-integration/store"
+)
+
+// ErrStopped says that the collector is no more: its integration was deleted, or the process ends.
+var ErrStopped = errors.New("the collector has stopped")
+
+// Collector reads the alerts of one integration. One goroutine does all of its work; the rest is for its members.
+type Collector struct {
+	id, uid  string
+	settings Settings
+	options  *Options
+	budgets  *budgets
+	metrics  *metrics
+	log      *slog.Logger
+
+	wake      chan struct{} // capacity 1: something the schedule depends on has changed
+	recovered chan struct{} // closed when the journal was recovered for the first time
+	done      chan struct{} // closed when the collector has stopped
+	// appending is held, as a semaphore, while entries and the checkpoint behind them are written, so that a stream joins either
+	// before or after a pair, never in between.
+	appending chan struct{}
+	journal   store.Journal // set before recovered is closed
+
+	mu       sync.Mutex
+	record   *storev1.Record
+	members  map[*Member]struct{}
+	closings map[*Member]struct{} // the members that wait for a closing read
+	interest map[string]int       // how many members have a key
+	fresh    []string             // keys that came since facts were last appended
+	// unresolved says that a member joined whom no device of the last look-up fits.
+	unresolved bool
+	damaged    bool // somebody found the journal damaged
+	now        Snapshot
+	changed    chan struct{} // closed and made anew when now changes
+
+	// All that follows belongs to the collector's goroutine.
+	source     Source
+	index      *index
+	facts      map[string]*fact // in force, by device id
+	checkpoint *storev1.Checkpoint
+	pending    []*storev1.Entry // taken, and not appended yet
+	size       int              // of pending, in bytes
+	clock      time.Duration    // Microsoft's clock less this machine's
+	plan       plan
+}
+
+func newCollector(m *Manager, record *storev1.Record) *Collector {
+	id := record.GetIntegration().GetIntegrationId()
+	c := &Collector{
+		id:        id,
+		uid:       record.GetUid(),
+		settings:  m.options.Settings,
+		options:   &m.options,
+		budgets:   m.budgets,
+		metrics:   m.metrics,
+		log:       m.options.Log.With("integration_id", id),
+		wake:      make(chan struct{}, 1),
+		recovered: make(chan struct{}),
+		done:      make(chan struct{}),
+		appending: make(chan struct{}, 1),
+		record:    record,
+		members:   map[*Member]struct{}{},
+		closings:  map[*Member]struct{}{},
+		interest:  map[string]int{},
+		changed:   make(chan struct{}),
+	}
+	c.now.state = stateOf(record)
+	c.now.since = time.Now()
+	return c
+}
+
+// UID names the integration's journal.
+func (c *Collector) UID() string { return c.uid }
+
+// Done is closed when the collector has stopped.
+func (c *Collector) Done() <-chan struct{} { return c.done }
+
+// run collects until ctx ends. What fails in the store is tried again, from recovering the journal on.
+func (c *Collector) run(ctx context.Context) {
+	defer close(c.done)
+	defer c.disconnect()
+	wait := c.settings.RetryMin
+	for ctx.Err() == nil {
+		began := time.Now()
+		err := c.work(ctx)
+		if ctx.Err() != nil || errors.Is(err, store.ErrNotFound) {
+			return
+		}
+		c.log.Error("The journal cannot be written; recovering it.", "error", err)
+		c.setProblem(storeProblem(err), time.Time{})
+		if time.Since(began) > c.settings.RetryMax {
+			wait = c.settings.RetryMin
+		}
+		c.sleep(ctx, wait)
+		wait = min(2*wait, c.settings.RetryMax)
+	}
+}
+
+// work recovers the journal and does what the schedule says, until the journal fails or ctx ends.
+func (c *Collector) work(ctx context.Context) error {
+	if err := c.recover(ctx); err != nil {
+		return err
+	}
+	c.plan = newPlan(c.settings, time.Now())
+	for ctx.Err() == nil {
+		if err := c.connect(); err != nil {
+			c.setProblem(problemOf(err), time.Time{})
+		}
+		if c.foundDamaged() {
+			return &storeError{store.ErrDamaged}
+		}
+		step, at := c.next(time.Now())
+		if wait := time.Until(at); wait > 0 || step == nil {
+			c.sleep(ctx, wait)
+			continue
+		}
+		// What fails upstream is a matter of the schedule; what is returned has failed in the store.
+		if err := step(ctx); err != nil && ctx.Err() == nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// Recover makes the collector recover the journal, which somebody found damaged when reading it.
+func (c *Collector) Recover() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.damaged = true
+	c.wakeUp()
+}
+
+func (c *Collector) foundDamaged() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	found := c.damaged
+	c.damaged = false
+	return found
+}
+
+// sleep waits for a time, or until the schedule may have changed.
+func (c *Collector) sleep(ctx context.Context, wait time.Duration) {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-c.wake:
+	case <-ctx.Done():
+	}
+}
+
+func (c *Collector) wakeUp() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// recover makes this collector the journal's writer and learns what is in it.
+func (c *Collector) recover(ctx context.Context) error {
+	journal, err := c.options.Store.Journal(ctx, c.uid)
+	if err != nil {
+		return fmt.Errorf("open the journal: %w", err)
+	}
+	checkpoint, err := journal.Recover(ctx)
+	if err != nil {
+		return fmt.Errorf("recover the journal: %w", err)
+	}
+	stats, err := journal.Stats(ctx)
+	if err != nil {
+		return fmt.Errorf("recover the journal: %w", err)
+	}
+	c.index, c.facts, c.pending, c.size = newIndex(), map[string]*fact{}, nil, 0
+	for p, err := range journal.Read(ctx, stats.First, checkpoint.GetLastSequence()) {
+		if err != nil {
+			return fmt.Errorf("read the journal: %w", err)
+		}
+		c.index.add(p.Sequence, p.Entry)
+		c.learn(p.Sequence, p.Entry)
+	}
+	c.checkpoint = proto.Clone(checkpoint).(*storev1.Checkpoint)
+	c.mu.Lock()
+	c.journal = journal
+	c.fresh = nil
+	for k := range c.interest {
+		c.fresh = append(c.fresh, k)
+	}
+	c.mu.Unlock()
+	select {
+	case <-c.recovered:
+	default:
+		close(c.recovered)
+	}
+	c.log.Info("Journal recovered.", "entries", len(c.index.entries), "alerts", len(c.index.alerts), "last_sequence", checkpoint.GetLastSequence())
+	return nil
+}
+
+// connect makes the adapter where there is none, or where the record is another.
+func (c *Collector) connect() error {
+	c.mu.Lock()
+	record := c.record
+	c.mu.Unlock()
+	if c.source != nil && c.plan.record == record {
+		return nil
+	}
+	if c.plan.record == record {
+		return c.plan.connectError
+	}
+	before := c.plan.record
+	c.plan.record = record
+	c.setState(stateOf(record))
+	if c.source != nil && onlyPausing(before, record) {
+		return nil
+	}
+	c.disconnect()
+	c.plan.release()
+	c.source, c.plan.connectError = c.options.Connect(record, c.budgets.spender(application(record.GetIntegration())))
+	return c.plan.connectError
+}
+
+// onlyPausing says that two versions of a record differ in nothing that the adapter is made from.
+func onlyPausing(a, b *storev1.Record) bool {
+	if a == nil {
+		return false
+	}
+	x := proto.Clone(a).(*storev1.Record)
+	x.Integration.Paused = b.GetIntegration().GetPaused()
+	x.Integration.UpdateTime = b.GetIntegration().GetUpdateTime()
+	return proto.Equal(x, b)
+}
+
+func (c *Collector) disconnect() {
+	if c.source != nil {
+		c.source.Close()
+		c.source = nil
+	}
+}
+
+// set gives the collector a new version of its record.
+func (c *Collector) set(record *storev1.Record) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.record.GetIntegration().GetPaused() && !record.GetIntegration().GetPaused() {
+		for m := range c.closings {
+			m.stood += time.Since(laterOf(c.now.pausedAt, m.joined))
+		}
+	}
+	if !c.record.GetIntegration().GetPaused() && record.GetIntegration().GetPaused() {
+		c.now.pausedAt = time.Now()
+	}
+	c.record = record
+	c.wakeUp()
+}
+
+// The bounds of what is appended at once.
+const (
+	pendingEntries = 200
+	pendingBytes   = 2 << 20
+)
+
+// take takes an element that was read: what the journal has not is appended, at the latest by the next flush.
+func (c *Collector) take(ctx context.Context, e *defender.Element) error {
+	if e.Known {
+		return nil
+	}
+	e.Key = boundedKey(e.Key)
+	if floor := c.checkpoint.GetFloorTime(); floor != nil && e.Updated.Before(floor.AsTime()) {
+		return nil
+	}
+	if !c.index.admits(e) {
+		return nil
+	}
+	now := time.Now()
+	firstSeen, number := c.index.next(e.Key, now)
+	entry := newRevision(e, now, firstSeen, number)
+	c.metrics.revision(c.id, entry.GetRevision())
+	c.add(entry)
+	if len(c.pending) >= pendingEntries || c.size >= pendingBytes {
+		return c.locked(ctx, c.flush)
+	}
+	return nil
+}
+
+// add lines an entry up for the next flush.
+func (c *Collector) add(entry *storev1.Entry) {
+	sequence := c.checkpoint.GetLastSequence() + uint64(len(c.pending)) + 1
+	c.index.add(sequence, entry)
+	c.learn(sequence, entry)
+	c.pending = append(c.pending, entry)
+	c.size += proto.Size(entry)
+}
+
+// flush appends what was lined up and moves the checkpoint behind it. The caller holds appending.
+func (c *Collector) flush(ctx context.Context) error {
+	if len(c.pending) == 0 {
+		return nil
+	}
+	announce.Point(announce.Append)
+	last, err := c.journal.Append(ctx, c.pending)
+	if err != nil {
+		return &storeError{fmt.Errorf("append to the journal: %w", err)}
+	}
+	if want := c.checkpoint.GetLastSequence() + uint64(len(c.pending)); last != want {
+		return &storeError{fmt.Errorf("append to the journal: the last sequence is %d, not %d", last, want)}
+	}
+	c.pending, c.size = nil, 0
+	c.checkpoint.LastSequence = last
+	announce.Point(announce.Checkpoint)
+	return c.save(ctx)
+}
+
+// save makes the checkpoint durable.
+func (c *Collector) save(ctx context.Context) error {
+	if err := c.journal.SaveCheckpoint(ctx, proto.Clone(c.checkpoint).(*storev1.Checkpoint)); err != nil {
+		return &storeError{fmt.Errorf("save the checkpoint: %w", err)}
+	}
+	return nil
+}
+
+// locked calls f while appending is held.
+func (c *Collector) locked(ctx context.Context, f func(context.Context) error) error {
+	select {
+	case c.appending <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-c.appending }()
+	return f(ctx)
+}
+
+// storeError is what failed in the store, to be told from what failed upstream.
+type storeError struct{ error }
+
+func (e *storeError) Unwrap() error { return e.error }
+
+// storeProblem is what an operator is told of a failing store.
+func storeProblem(err error) *integrationv1.Problem {
+	p := &integrationv1.Problem{
+		Reason:  integrationv1.ErrorReason_ERROR_REASON_STORE_UNAVAILABLE,
+		Message: "The journal cannot be written.",
+		Remedy:  "See that the data directory has room and can be written, and read the service's log. It is tried again by itself.",
+	}
+	if errors.Is(err, store.ErrFenced) {
+		p.Message = "Another process writes to the journal."
+		p.Remedy = "Let only one service collect an integration."
+	}
+	return p
+}
+
+func laterOf(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+func timeOf(t *timestamppb.Timestamp) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.AsTime()
+}

@@ -1,0 +1,210 @@
+// Package collectortest has a Microsoft of a few lines for tests in fake time, which cannot speak over sockets: a list of alerts
+// and devices behind the interfaces of the adapter. What is to be tested of the adapter itself is tested against
+// defender/defendertest over real HTTP.
+package collectortest
+
+import (
+	"context"
+	"crypto/sha256"
+	"slices"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"defender-integration/defender"
+	integrationv1 "defender-integration/gen/defender/integration/v1"
+)
+
+// Source is a collector.Source that serves what a test puts in. It is safe for concurrent use.
+type Source struct {
+	// NoDevices takes the device source away.
+	NoDevices bool
+
+	mu      sync.Mutex
+	spend   defender.SpendFunc
+	served  []served
+	devices []*integrationv1.Device
+	fail    error
+	reads   []time.Time
+	lookups int
+}
+
+type served struct {
+	alert   *integrationv1.Alert
+	visible time.Time
+}
+
+// SetSpend sets what is asked before each call.
+func (s *Source) SetSpend(spend defender.SpendFunc) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.spend = spend
+}
+
+// Put makes a revision of an alert visible from a time on; what was there of the same id stays until then.
+func (s *Source) Put(alert *integrationv1.Alert, visible time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.served = append(s.served, served{alert: proto.Clone(alert).(*integrationv1.Alert), visible: visible})
+}
+
+// SetDevices sets the list of devices.
+func (s *Source) SetDevices(devices ...*integrationv1.Device) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.devices = devices
+}
+
+// Fail makes every call fail; nil ends that.
+func (s *Source) Fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fail = err
+}
+
+// Reads returns the lower bound of every read of alerts that was begun, in order.
+func (s *Source) Reads() []time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.reads)
+}
+
+// Lookups returns how often the devices were read.
+func (s *Source) Lookups() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lookups
+}
+
+// Alerts returns the source itself.
+func (s *Source) Alerts() defender.AlertSource { return s }
+
+// Devices returns the source itself, or nil where it has none.
+func (s *Source) Devices() defender.DeviceSource {
+	if s.NoDevices {
+		return nil
+	}
+	return s
+}
+
+// Close does nothing.
+func (s *Source) Close() {}
+
+// ReadAlerts serves the newest visible revision of each alert, oldest update first.
+func (s *Source) ReadAlerts(
+	ctx context.Context, since time.Time, known defender.KnownFunc, yield func(*defender.Element) error,
+) (defender.Read, error) {
+	now, alerts, err := s.look(ctx, since)
+	if err != nil {
+		return defender.Read{}, err
+	}
+	read := defender.Read{Through: now.Add(-time.Second), Calls: 1}
+	for _, alert := range alerts {
+		raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(alert)
+		if err != nil {
+			return defender.Read{}, err
+		}
+		e := &defender.Element{
+			Raw: raw, RawHash: sha256.Sum256(raw), ContentHash: sha256.Sum256(raw),
+			Key: alert.GetId(), Updated: alert.GetLastUpdateTime().AsTime(), Alert: proto.Clone(alert).(*integrationv1.Alert),
+		}
+		if _, ok := known(e.RawHash); ok {
+			e.Known = true
+		}
+		if err := yield(e); err != nil {
+			return defender.Read{}, err
+		}
+		read.Elements++
+	}
+	return read, nil
+}
+
+// look returns what is visible now.
+func (s *Source) look(ctx context.Context, since time.Time) (time.Time, []*integrationv1.Alert, error) {
+	s.mu.Lock()
+	spend, fail := s.spend, s.fail
+	s.reads = append(s.reads, since)
+	s.mu.Unlock()
+	if spend != nil {
+		if err := spend(ctx, defender.LimitGraphAlerts); err != nil {
+			return time.Time{}, nil, err
+		}
+	}
+	if fail != nil {
+		return time.Time{}, nil, fail
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	newest := map[string]*integrationv1.Alert{}
+	for _, one := range s.served {
+		if !one.visible.After(now) {
+			newest[one.alert.GetId()] = one.alert
+		}
+	}
+	var alerts []*integrationv1.Alert
+	for _, alert := range newest {
+		if !alert.GetLastUpdateTime().AsTime().Before(since) {
+			alerts = append(alerts, alert)
+		}
+	}
+	slices.SortFunc(alerts, func(a, b *integrationv1.Alert) int {
+		if c := a.GetLastUpdateTime().AsTime().Compare(b.GetLastUpdateTime().AsTime()); c != 0 {
+			return c
+		}
+		return slices.Compare([]byte(a.GetId()), []byte(b.GetId()))
+	})
+	return now, alerts, nil
+}
+
+// ReadDevices serves the devices.
+func (s *Source) ReadDevices(ctx context.Context, yield func(*integrationv1.Device) error) (defender.Read, error) {
+	s.mu.Lock()
+	s.lookups++
+	spend, fail, devices := s.spend, s.fail, s.devices
+	s.mu.Unlock()
+	if spend != nil {
+		if err := spend(ctx, defender.LimitMachines); err != nil {
+			return defender.Read{}, err
+		}
+	}
+	if fail != nil {
+		return defender.Read{}, fail
+	}
+	for _, d := range devices {
+		if err := yield(proto.Clone(d).(*integrationv1.Device)); err != nil {
+			return defender.Read{}, err
+		}
+	}
+	return defender.Read{Through: time.Now().Add(-time.Second), Elements: int64(len(devices)), Calls: 1}, nil
+}
+
+// Alert returns an alert about a device, with one file that Defender prevented.
+func Alert(id, deviceID, dnsName string, at time.Time) *integrationv1.Alert {
+	stamp := timestamppb.New(at)
+	return &integrationv1.Alert{
+		Id: id, Title: "A test alert", CreatedTime: stamp, LastUpdateTime: stamp, FirstActivityTime: stamp, LastActivityTime: stamp,
+		Evidence: []*integrationv1.Evidence{
+			{Type: "deviceEvidence", CreatedTime: stamp, Detail: &integrationv1.Evidence_Device{
+				Device: &integrationv1.DeviceEvidence{MdeDeviceId: deviceID, DeviceDnsName: dnsName},
+			}},
+			{Type: "fileEvidence", CreatedTime: stamp, Detail: &integrationv1.Evidence_File{
+				File: &integrationv1.FileEvidence{
+					MdeDeviceId: deviceID, DetectionStatus: integrationv1.DetectionStatus_DETECTION_STATUS_PREVENTED,
+				},
+			}},
+		},
+	}
+}
+
+// Device returns a device that is onboarded, active and last reported at a time.
+func Device(id, dnsName string, lastSeen time.Time) *integrationv1.Device {
+	return &integrationv1.Device{
+		MdeDeviceId: id, DeviceDnsName: dnsName,
+		HealthStatus:     integrationv1.HealthStatus_HEALTH_STATUS_ACTIVE,
+		OnboardingStatus: integrationv1.OnboardingStatus_ONBOARDING_STATUS_ONBOARDED,
+		LastSeenTime:     timestamppb.New(lastSeen),
+	}
+}

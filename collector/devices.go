@@ -1,0 +1,205 @@
+package collector
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	storev1 "defender-integration/gen/defender/integration/store/v1"
+	integrationv1 "defender-integration/gen/defender/integration/v1"
+)
+
+// Devices are all devices of one whole look-up. Nothing in it may be modified.
+type Devices struct {
+	// LookedUp is when the look-up began, by this machine's clock.
+	LookedUp time.Time
+	byID     map[string]*integrationv1.Device
+	byKey    map[string][]*integrationv1.Device
+}
+
+// Fitting returns the devices that share a key with these, and those that they were merged into, each once.
+func (d *Devices) Fitting(keys []string) []*integrationv1.Device {
+	if d == nil {
+		return nil
+	}
+	var found []*integrationv1.Device
+	seen := map[*integrationv1.Device]bool{}
+	for _, k := range keys {
+		for _, device := range d.byKey[k] {
+			if !seen[device] {
+				seen[device] = true
+				found = append(found, device)
+			}
+		}
+	}
+	for i := 0; i < len(found); i++ {
+		if into := d.byID[found[i].GetMergedIntoDeviceId()]; into != nil && !seen[into] {
+			seen[into] = true
+			found = append(found, into)
+		}
+	}
+	return found
+}
+
+// fact is the newest entry about a device.
+type fact struct {
+	sequence uint64
+	fact     *storev1.DeviceFact
+}
+
+// learn takes an entry into the facts in force.
+func (c *Collector) learn(sequence uint64, entry *storev1.Entry) {
+	f := entry.GetDeviceFact()
+	if f == nil {
+		return
+	}
+	if f.GetGone() {
+		delete(c.facts, f.GetDevice().GetMdeDeviceId())
+		return
+	}
+	c.facts[f.GetDevice().GetMdeDeviceId()] = &fact{sequence: sequence, fact: f}
+}
+
+// devicesDue returns when the devices are to be looked up next. The caller holds mu.
+func (c *Collector) devicesDue() time.Time {
+	switch {
+	case c.now.Devices == nil:
+		return c.plan.devices
+	case c.unresolved:
+		return c.plan.devices.Add(c.settings.DeviceRefresh)
+	}
+	return c.plan.devices.Add(c.settings.DeviceInterval)
+}
+
+// lookUp looks all devices up, and appends what is new of those that concern a stream, or are gone. What fails upstream is told,
+// and tried again by the schedule.
+func (c *Collector) lookUp(ctx context.Context) error {
+	now := time.Now()
+	c.plan.devices = now
+	found := &Devices{LookedUp: now, byID: map[string]*integrationv1.Device{}, byKey: map[string][]*integrationv1.Device{}}
+	_, err := c.source.Devices().ReadDevices(ctx, func(device *integrationv1.Device) error {
+		if device.GetMdeDeviceId() == "" || found.byID[device.GetMdeDeviceId()] != nil {
+			return nil
+		}
+		found.byID[device.GetMdeDeviceId()] = device
+		for _, k := range c.options.DeviceKeys(device) {
+			found.byKey[k] = append(found.byKey[k], device)
+		}
+		return nil
+	})
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err != nil {
+		problem, _ := c.plan.devicesGate.note(c.settings, err)
+		c.log.Warn("Looking the devices up failed.", "reason", problem.GetReason(), "error", err, "again_at", c.plan.devicesGate.until)
+		c.update(func(s *Snapshot) { s.DeviceProblem = since(problem, s.DeviceProblem) })
+		return nil
+	}
+	c.plan.devicesGate = gate{}
+	c.update(func(s *Snapshot) { s.Devices, s.DeviceProblem = found, nil })
+	return c.locked(ctx, func(ctx context.Context) error {
+		c.mu.Lock()
+		c.unresolved, c.fresh = false, nil
+		c.mu.Unlock()
+		c.addFacts(c.keys(), false)
+		c.addGone()
+		return c.flush(ctx)
+	})
+}
+
+// freshDevices looks the devices up where the last look-up is older than a closing interval, so that a verdict rests on what is
+// so when it is given. A failure is told with the pair.
+func (c *Collector) freshDevices(ctx context.Context) error {
+	now := time.Now()
+	if len(c.keys()) == 0 || c.source.Devices() == nil || now.Before(c.plan.devicesGate.until) ||
+		now.Sub(c.plan.devices) < c.settings.ClosingInterval {
+		return nil
+	}
+	return c.lookUp(withReserve(ctx))
+}
+
+// appendFresh appends the facts for the keys that came since, going by the last look-up.
+func (c *Collector) appendFresh(ctx context.Context) error {
+	return c.locked(ctx, func(ctx context.Context) error {
+		c.mu.Lock()
+		keys := c.fresh
+		c.fresh = nil
+		c.mu.Unlock()
+		c.addFacts(keys, false)
+		return c.flush(ctx)
+	})
+}
+
+// keys returns what devices that concern a stream share one of.
+func (c *Collector) keys() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Collect(maps.Keys(c.interest))
+}
+
+// addFacts lines up an entry for each device that has one of the keys and is other than the journal says; with reports also where
+// only its last report is. The caller holds appending.
+func (c *Collector) addFacts(keys []string, reports bool) {
+	c.mu.Lock()
+	devices := c.now.Devices
+	c.mu.Unlock()
+	concerned := devices.Fitting(keys)
+	slices.SortFunc(concerned, func(a, b *integrationv1.Device) int {
+		return cmp.Compare(a.GetMdeDeviceId(), b.GetMdeDeviceId())
+	})
+	for _, device := range concerned {
+		if before := c.facts[device.GetMdeDeviceId()]; before == nil || differs(before.fact.GetDevice(), device, reports) {
+			c.add(factEntry(device, devices.LookedUp, false))
+		}
+	}
+}
+
+// addGone lines up an entry for each device of a fact that the last look-up did not find. The caller holds appending.
+func (c *Collector) addGone() {
+	c.mu.Lock()
+	devices := c.now.Devices
+	c.mu.Unlock()
+	for _, id := range sortedKeys(c.facts) {
+		if devices.byID[id] == nil {
+			c.add(factEntry(c.facts[id].fact.GetDevice(), devices.LookedUp, true))
+		}
+	}
+}
+
+// differs says whether a device is other than a fact tells, its last report counted or not.
+func differs(before, now *integrationv1.Device, reports bool) bool {
+	if reports {
+		return !proto.Equal(before, now)
+	}
+	a, b := proto.Clone(before).(*integrationv1.Device), proto.Clone(now).(*integrationv1.Device)
+	a.LastSeenTime, b.LastSeenTime = nil, nil
+	return !proto.Equal(a, b)
+}
+
+func factEntry(device *integrationv1.Device, lookedUp time.Time, gone bool) *storev1.Entry {
+	return &storev1.Entry{
+		EntryTime: timestamppb.Now(),
+		Body: &storev1.Entry_DeviceFact{DeviceFact: &storev1.DeviceFact{
+			Device:       device,
+			LookedUpTime: timestamppb.New(lookedUp),
+			Gone:         gone,
+		}},
+	}
+}
+
+// deviceLookup tells what is known of looking devices up, for a pair.
+func (c *Collector) deviceLookup() *storev1.DeviceLookup {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l := &storev1.DeviceLookup{Kind: c.record.GetIntegration().GetDeviceSource().GetKind(), Problem: c.now.DeviceProblem}
+	if c.now.Devices != nil {
+		l.LookedUpTime = timestamppb.New(c.now.Devices.LookedUp)
+	}
+	return l
+}

@@ -1,0 +1,95 @@
+package collector
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	storev1 "defender-integration/gen/defender/integration/store/v1"
+)
+
+// Member is a stream that takes part in a collector: while there is one the collector polls fast, and the devices that fit its
+// keys are looked up. It is safe for concurrent use.
+type Member struct {
+	collector *Collector
+	keys      []string
+	// Guarded by the collector's mu.
+	closing *Closing
+	joined  time.Time     // when closing was set
+	stood   time.Duration // of that, how long the integration was paused
+}
+
+// Closing is what a bounded stream waits for: a pair with a `since` at or before Since and a `through` at or after Due.
+type Closing struct {
+	// Since is the window's start less the tolerance.
+	Since time.Time
+	// Due is the window's end and the wait.
+	Due time.Time
+}
+
+// Join makes a stream a member. Keys are what devices that concern it share one of; none for a stream that asks for no Actors.
+//
+// The checkpoint that it returns is the journal's when the stream became a member: every pair after it was appended with the
+// facts of the devices that fit the stream's keys before it.
+func (c *Collector) Join(ctx context.Context, keys []string) (*Member, *storev1.Checkpoint, error) {
+	select {
+	case <-c.recovered:
+	case <-c.done:
+		return nil, nil, ErrStopped
+	case <-ctx.Done():
+		return nil, nil, fmt.Errorf("wait for the journal: %w", ctx.Err())
+	}
+	select {
+	case c.appending <- struct{}{}:
+	case <-ctx.Done():
+		return nil, nil, fmt.Errorf("wait for the journal: %w", ctx.Err())
+	}
+	defer func() { <-c.appending }()
+
+	m := &Member{collector: c, keys: keys}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.members[m] = struct{}{}
+	for _, k := range keys {
+		c.interest[k]++
+		if c.interest[k] == 1 {
+			c.fresh = append(c.fresh, k)
+		}
+	}
+	if len(keys) > 0 && len(c.now.Devices.Fitting(keys)) == 0 {
+		c.unresolved = true
+	}
+	c.wakeUp()
+	return m, c.journal.Checkpoint(), nil
+}
+
+// SetClosing asks for a closing read. It is shared with all that are due together.
+func (m *Member) SetClosing(closing Closing) {
+	c := m.collector
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.members[m]; !ok {
+		return
+	}
+	m.closing, m.joined = &closing, time.Now()
+	c.closings[m] = struct{}{}
+	c.wakeUp()
+}
+
+// Leave ends the membership. It may be called more than once.
+func (m *Member) Leave() {
+	c := m.collector
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.members[m]; !ok {
+		return
+	}
+	delete(c.members, m)
+	delete(c.closings, m)
+	for _, k := range m.keys {
+		if c.interest[k]--; c.interest[k] == 0 {
+			delete(c.interest, k)
+		}
+	}
+	c.wakeUp()
+}

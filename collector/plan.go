@@ -1,0 +1,113 @@
+package collector
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	storev1 "defender-integration/gen/defender/integration/store/v1"
+)
+
+// plan is when what is due. It belongs to the collector's goroutine.
+type plan struct {
+	record       *storev1.Record // the version that the adapter was made from
+	connectError error
+
+	poll        time.Time // when the last poll began
+	rereads     []time.Time
+	closing     time.Time // when the last closing read began
+	devices     time.Time // when the last look-up of devices began
+	trim        time.Time
+	saved       time.Time // polled_through as it was last made durable
+	alertGate   gate
+	devicesGate gate
+}
+
+// gate keeps calls back after a failure.
+type gate struct {
+	until    time.Time
+	failures int
+}
+
+func newPlan(settings Settings, now time.Time) plan {
+	p := plan{trim: now}
+	for range settings.Rereads {
+		// The first re-read comes an interval after the start: the first poll reads back to where polling stood.
+		p.rereads = append(p.rereads, now)
+	}
+	return p
+}
+
+// release opens the gates: what they rest on is no longer so.
+func (p *plan) release() { p.alertGate, p.devicesGate = gate{}, gate{} }
+
+// fail closes a gate: until the time that Microsoft said, or for a growing, jittered wait.
+func (g *gate) fail(s Settings, now, retryAt time.Time, permanent bool) {
+	g.failures++
+	wait := s.RetryMin << min(g.failures-1, 16)
+	if wait = min(wait, s.RetryMax); permanent {
+		wait = max(wait, s.RetryPermanent)
+	}
+	wait += time.Duration(rand.Int64N(int64(wait)/4 + 1))
+	if g.until = now.Add(wait); retryAt.After(now) {
+		g.until = retryAt
+	}
+}
+
+// step is one thing to do. What it returns has failed in the store.
+type step func(context.Context) error
+
+// idle is how long the collector sleeps where nothing is due.
+const idle = time.Hour
+
+// next returns what is to be done first, and when.
+func (c *Collector) next(now time.Time) (step, time.Time) {
+	var first step
+	at := now.Add(idle)
+	propose := func(s step, when time.Time) {
+		if when.Before(at) {
+			first, at = s, when
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+
+	if integration := c.record.GetIntegration(); !integration.GetPaused() {
+		// In the order of importance: of what is due at one time the first proposed is done.
+		when := func(t time.Time, g gate) time.Time { return laterOf(laterOf(t, g.until), now) }
+		propose(c.failClosing, c.overdue(now))
+		if c.source != nil {
+			if due, ok := c.closingDue(now); ok {
+				propose(c.close, when(laterOf(due, c.plan.closing.Add(c.settings.ClosingInterval)), c.plan.alertGate))
+			}
+			nextPoll := c.plan.poll.Add(c.interval())
+			propose(c.poll, when(nextPoll, c.plan.alertGate))
+			if c.source.Devices() != nil && len(c.interest) > 0 {
+				propose(c.lookUp, when(c.devicesDue(), c.plan.devicesGate))
+			}
+			for i, r := range c.settings.Rereads {
+				propose(func(ctx context.Context) error { return c.reread(ctx, i) }, when(c.plan.rereads[i].Add(r.Interval), c.plan.alertGate))
+			}
+		}
+	}
+	if len(c.fresh) > 0 && c.now.Devices != nil {
+		propose(c.appendFresh, now)
+	}
+	propose(c.trim, laterOf(c.plan.trim, now))
+	return first, at
+}
+
+// interval is how long lies between two polls now.
+func (c *Collector) interval() time.Duration {
+	polling := c.record.GetIntegration().GetPolling()
+	if len(c.members) > 0 {
+		if d := polling.GetFastInterval(); d != nil {
+			return d.AsDuration()
+		}
+		return c.settings.FastInterval
+	}
+	if d := polling.GetSlowInterval(); d != nil {
+		return d.AsDuration()
+	}
+	return c.settings.SlowInterval
+}

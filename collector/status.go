@@ -1,0 +1,177 @@
+package collector
+
+import (
+	"errors"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"defender-integration/defender"
+	storev1 "defender-integration/gen/defender/integration/store/v1"
+	integrationv1 "defender-integration/gen/defender/integration/v1"
+)
+
+// Snapshot is what is so at present: what *actors* and *progress* tell, and an integration's status. It rests on no entry, and
+// nothing that a stream must repeat may rest on it. Nothing in it may be modified.
+type Snapshot struct {
+	// Pairs are the newest pair of each depth.
+	Pairs []PairAt
+	// Problem is what is wrong upstream; nil while nothing is.
+	Problem *integrationv1.Problem
+	// NextPoll is when the next poll is due; zero where none is.
+	NextPoll time.Time
+	// ThrottledUntil is until when nothing is called, where Microsoft said so; else zero.
+	ThrottledUntil time.Time
+	// Paused says that nothing is called.
+	Paused bool
+	// Devices is what the last whole look-up found; nil before the first.
+	Devices *Devices
+	// DeviceProblem is why devices could not be looked up last time.
+	DeviceProblem *integrationv1.Problem
+	// DeviceSource is the kind of the integration's device source.
+	DeviceSource integrationv1.DeviceSource_Kind
+
+	state    integrationv1.IntegrationStatus_State
+	since    time.Time
+	lastGood time.Time
+	pausedAt time.Time
+}
+
+// PairAt is a pair, and the journal's last sequence when it was made: all that the read returned lies at or before it.
+type PairAt struct {
+	Pair     *integrationv1.Pair
+	Sequence uint64
+}
+
+// Snapshot returns the present, and a channel that is closed when it is another.
+func (c *Collector) Snapshot() (Snapshot, <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.now
+	s.Paused = c.record.GetIntegration().GetPaused()
+	s.DeviceSource = c.record.GetIntegration().GetDeviceSource().GetKind()
+	return s, c.changed
+}
+
+// Status returns how the integration does.
+func (c *Collector) Status() *integrationv1.IntegrationStatus {
+	s, _ := c.Snapshot()
+	c.mu.Lock()
+	app := application(c.record.GetIntegration())
+	c.mu.Unlock()
+	status := &integrationv1.IntegrationStatus{
+		State:            s.state,
+		StateSince:       timestamppb.New(s.since),
+		LastGoodReadTime: stampOf(s.lastGood),
+		Problem:          s.Problem,
+		NextPollTime:     stampOf(s.NextPoll),
+		ThrottledUntil:   stampOf(s.ThrottledUntil),
+		Budget:           c.budgets.left(app, limitsOf(s.DeviceSource)...),
+	}
+	for _, p := range s.Pairs {
+		status.Pairs = append(status.Pairs, p.Pair)
+	}
+	if status.Problem == nil {
+		status.Problem = s.DeviceProblem
+	}
+	return status
+}
+
+func limitsOf(kind integrationv1.DeviceSource_Kind) []defender.Limit {
+	limits := []defender.Limit{defender.LimitGraphAlerts}
+	if kind == integrationv1.DeviceSource_KIND_MACHINES {
+		limits = append(limits, defender.LimitMachines)
+	}
+	return limits
+}
+
+// update changes the present and tells who waits for it.
+func (c *Collector) update(f func(*Snapshot)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f(&c.now)
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+func (c *Collector) setState(state integrationv1.IntegrationStatus_State) {
+	c.update(func(s *Snapshot) {
+		if s.state != state {
+			s.state, s.since = state, time.Now()
+		}
+		if state == integrationv1.IntegrationStatus_STATE_PAUSED {
+			s.NextPoll, s.ThrottledUntil = time.Time{}, time.Time{}
+		}
+	})
+}
+
+// setProblem tells what is wrong with collecting, and until when nothing is called.
+func (c *Collector) setProblem(problem *integrationv1.Problem, until time.Time) {
+	state := integrationv1.IntegrationStatus_STATE_FAILING
+	switch problem.GetReason() {
+	case integrationv1.ErrorReason_ERROR_REASON_THROTTLED, integrationv1.ErrorReason_ERROR_REASON_BUDGET_SPENT:
+		state = integrationv1.IntegrationStatus_STATE_THROTTLED
+	}
+	c.update(func(s *Snapshot) {
+		s.Problem = since(problem, s.Problem)
+		s.ThrottledUntil = until
+		if s.state != state {
+			s.state, s.since = state, time.Now()
+		}
+	})
+}
+
+// since dates a problem: from when it began, where it was there before.
+func since(problem, before *integrationv1.Problem) *integrationv1.Problem {
+	dated := proto.Clone(problem).(*integrationv1.Problem)
+	if dated.Since = timestamppb.Now(); before.GetReason() == dated.GetReason() && before.GetSince() != nil {
+		dated.Since = before.GetSince()
+	}
+	return dated
+}
+
+// setGood tells of a good read.
+func (c *Collector) setGood(pair *integrationv1.Pair) {
+	sequence := c.checkpoint.GetLastSequence()
+	c.update(func(s *Snapshot) {
+		pairs := []PairAt{{Pair: pair, Sequence: sequence}}
+		for _, p := range s.Pairs {
+			if p.Pair.GetDepth() != pair.GetDepth() {
+				pairs = append(pairs, p)
+			}
+		}
+		s.Pairs = pairs
+		s.Problem, s.ThrottledUntil, s.lastGood = nil, time.Time{}, pair.GetThrough().AsTime()
+		if s.state != integrationv1.IntegrationStatus_STATE_ACTIVE {
+			s.state, s.since = integrationv1.IntegrationStatus_STATE_ACTIVE, time.Now()
+		}
+	})
+}
+
+// problemOf returns what an operator is told of a failure upstream.
+func problemOf(err error) *integrationv1.Problem {
+	var e *defender.Error
+	if errors.As(err, &e) {
+		return e.Problem
+	}
+	return &integrationv1.Problem{
+		Reason:  integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_FAILED,
+		Message: "Reading from Microsoft failed.",
+		Remedy:  "Read the service's log. It is tried again by itself.",
+	}
+}
+
+func stateOf(record *storev1.Record) integrationv1.IntegrationStatus_State {
+	if record.GetIntegration().GetPaused() {
+		return integrationv1.IntegrationStatus_STATE_PAUSED
+	}
+	return integrationv1.IntegrationStatus_STATE_ACTIVE
+}
+
+func stampOf(t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() {
+		return nil
+	}
+	return timestamppb.New(t)
+}

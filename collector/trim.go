@@ -1,0 +1,69 @@
+package collector
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+)
+
+const tick = 100 * time.Nanosecond
+
+// trim drops the front of the journal that is older than it is to be kept, or beyond its size. The floor moves just past the
+// newest last update in what is dropped, so that nothing of it can enter again.
+func (c *Collector) trim(ctx context.Context) error {
+	now := time.Now()
+	c.plan.trim = now.Add(c.settings.TrimInterval)
+	stats, err := c.journal.Stats(ctx)
+	if err != nil {
+		return &storeError{err}
+	}
+	drop := c.outlived(now)
+	if stats.Bytes > c.settings.RetentionBytes && stats.Last >= stats.First {
+		// A tenth more than must go, so that not every append trims.
+		surplus := stats.Bytes - c.settings.RetentionBytes + c.settings.RetentionBytes/10
+		share := float64(surplus) / float64(stats.Bytes) * float64(stats.Last-stats.First+1)
+		drop = max(drop, min(int(share)+1, len(c.index.entries)))
+	}
+	if drop == 0 {
+		return nil
+	}
+	before := c.index.entries[drop-1].sequence + 1
+	// It moves a tick at least (100 ns, the least that Microsoft tells times apart by): readers learn of a trimming by it.
+	floor := c.checkpoint.GetFloorTime().AsTime().Add(tick)
+	for _, e := range c.index.entries[:drop] {
+		if e.key != "" {
+			floor = laterOf(floor, e.updated.Add(tick))
+		}
+	}
+	// Never past now: what is updated from now on is admitted whatever a broken clock wrote.
+	if floor.After(now) {
+		floor = now
+	}
+	return c.locked(ctx, func(ctx context.Context) error {
+		for _, id := range sortedKeys(c.facts) {
+			if f := c.facts[id]; f.sequence < before {
+				c.add(factEntry(f.fact.GetDevice(), f.fact.GetLookedUpTime().AsTime(), false))
+			}
+		}
+		if err := c.flush(ctx); err != nil {
+			return err
+		}
+		c.checkpoint.FloorTime = stampOf(floor)
+		if err := c.journal.Trim(ctx, before, floor); err != nil {
+			return &storeError{err}
+		}
+		c.index.trim(before)
+		c.log.Info("Journal trimmed.", "first_sequence", before, "floor", floor)
+		return nil
+	})
+}
+
+// outlived counts the entries at the front that are older than they are to be kept.
+func (c *Collector) outlived(now time.Time) int {
+	oldest := now.Add(-c.settings.RetentionAge)
+	n, _ := slices.BinarySearchFunc(c.index.entries, oldest, func(e indexed, t time.Time) int { return e.made.Compare(t) })
+	return n
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
