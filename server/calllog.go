@@ -1,0 +1,105 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"unicode/utf8"
+)
+
+// maxNoted is how much of a caller's text goes into a line of the log, in bytes: the longest reference that is valid.
+const maxNoted = 256
+
+// call is what is known of a call while it runs, for the lines of the log that concern it. One is in the context of every call.
+type call struct {
+	requestID string
+
+	mu            sync.Mutex
+	integrationID string
+	reference     string
+}
+
+type callKey struct{}
+
+// withCall returns a context that carries the call.
+func withCall(ctx context.Context, c *call) context.Context {
+	return context.WithValue(ctx, callKey{}, c)
+}
+
+// callFrom returns the context's call, nil where there is none.
+func callFrom(ctx context.Context) *call {
+	c, _ := ctx.Value(callKey{}).(*call)
+	return c
+}
+
+// requestID returns the id of the context's call, empty where there is none.
+func requestID(ctx context.Context) string {
+	if c := callFrom(ctx); c != nil {
+		return c.requestID
+	}
+	return ""
+}
+
+// note keeps what a request is about. It takes any request: those of this service name an integration in one of two ways.
+func (c *call) note(request any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r, ok := request.(interface{ GetIntegrationId() string }); ok {
+		c.integrationID = clip(r.GetIntegrationId())
+	}
+	if r, ok := request.(integrationCarrier); ok && c.integrationID == "" {
+		c.integrationID = clip(r.GetIntegration().GetIntegrationId())
+	}
+	if r, ok := request.(interface{ GetReference() string }); ok {
+		c.reference = clip(r.GetReference())
+	}
+}
+
+// attrs returns the call's attributes for the log; what is not known is left out.
+func (c *call) attrs() []slog.Attr {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	attrs := make([]slog.Attr, 0, 3)
+	for _, a := range [...]slog.Attr{
+		slog.String("request_id", c.requestID),
+		slog.String("integration_id", c.integrationID),
+		slog.String("reference", c.reference),
+	} {
+		if a.Value.String() != "" {
+			attrs = append(attrs, a)
+		}
+	}
+	return attrs
+}
+
+// clip shortens a text to maxNoted bytes, never inside a character.
+func clip(s string) string {
+	if len(s) <= maxNoted {
+		return s
+	}
+	end := maxNoted
+	for end > 0 && !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end]
+}
+
+// LogHandler returns a handler that adds to each line the request id, the integration and the reference of the call whose context
+// the line is logged with, and otherwise does what next does.
+func LogHandler(next slog.Handler) slog.Handler { return logHandler{next} }
+
+type logHandler struct{ slog.Handler }
+
+func (h logHandler) Handle(ctx context.Context, record slog.Record) error {
+	if c := callFrom(ctx); c != nil {
+		record = record.Clone()
+		record.AddAttrs(c.attrs()...)
+	}
+	return h.Handler.Handle(ctx, record)
+}
+
+func (h logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return logHandler{h.Handler.WithAttrs(attrs)}
+}
+
+func (h logHandler) WithGroup(name string) slog.Handler { return logHandler{h.Handler.WithGroup(name)} }

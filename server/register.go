@@ -1,0 +1,103 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	storev1 "defender-integration/gen/defender/integration/store/v1"
+	integrationv1 "defender-integration/gen/defender/integration/v1"
+	"defender-integration/server/failure"
+	"defender-integration/store"
+)
+
+// recordFormat is the version of the format of a record.
+const recordFormat = 1
+
+// secretField is the path of the client secret in an integration.
+const secretField = "authentication.client_secret.value"
+
+// RegisterIntegration registers an integration.
+func (s *Service) RegisterIntegration(
+	ctx context.Context, request *integrationv1.RegisterIntegrationRequest,
+) (*integrationv1.RegisterIntegrationResponse, error) {
+	secrets := secretsOf(request.GetIntegration())
+	if secrets.GetClientSecret() == "" {
+		return nil, failure.Invalid("integration."+secretField, "a client secret must be given")
+	}
+	settings, err := s.complete(settingsOf(request.GetIntegration()))
+	if err != nil {
+		return nil, err
+	}
+	there, err := s.registered(ctx, settings, secrets)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case there != nil:
+	case request.GetValidateOnly():
+		return &integrationv1.RegisterIntegrationResponse{Integration: settings}, nil
+	default:
+		if there, err = s.create(ctx, settings, secrets); err != nil {
+			return nil, err
+		}
+	}
+	return &integrationv1.RegisterIntegrationResponse{Integration: s.shown(*there)}, nil
+}
+
+// registered returns the record that has the id already, nil where there is none, and a failure where its settings or secrets are
+// others.
+func (s *Service) registered(
+	ctx context.Context, settings *integrationv1.Integration, secrets *storev1.Secrets,
+) (*store.Versioned, error) {
+	id := settings.GetIntegrationId()
+	record, revision, err := s.Records.Record(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	stored, err := s.open(record)
+	if err != nil {
+		return nil, err
+	}
+	// Both are compared in any case: how long it takes tells nothing of the secret.
+	same := sameSecrets(stored, secrets)
+	if !proto.Equal(settingsOf(record.GetIntegration()), settings) || !same {
+		return nil, failure.New(integrationv1.ErrorReason_ERROR_REASON_INTEGRATION_EXISTS,
+			"an integration with the id %q and other settings exists; update it, or choose another id", id).
+			With("integration_id", id)
+	}
+	return &store.Versioned{Record: record, Revision: revision}, nil
+}
+
+// create stores a new record. Where another call did so just before, it returns what registered returns.
+func (s *Service) create(
+	ctx context.Context, settings *integrationv1.Integration, secrets *storev1.Secrets,
+) (*store.Versioned, error) {
+	uid := rand.Text()
+	sealed, err := s.Sealer.Seal(secrets, uid)
+	if err != nil {
+		return nil, err
+	}
+	integration := proto.CloneOf(settings)
+	integration.CreateTime = timestamppb.Now()
+	integration.UpdateTime = integration.CreateTime
+	record := &storev1.Record{Format: recordFormat, Uid: uid, Integration: integration, SealedSecrets: sealed}
+	revision, err := s.Records.CreateRecord(ctx, record)
+	if errors.Is(err, store.ErrExists) {
+		there, err := s.registered(ctx, settings, secrets)
+		if err == nil && there == nil {
+			err = errors.New("the record exists and is not there: it was deleted meanwhile")
+		}
+		return there, err
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &store.Versioned{Record: record, Revision: revision}, nil
+}

@@ -1,0 +1,234 @@
+package server_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
+
+	integrationv1 "defender-integration/gen/defender/integration/v1"
+)
+
+func TestRegisterFillsInTheDefaultsAndShowsNoSecret(t *testing.T) {
+	h := newHarness(t, harnessOptions{})
+	got := h.register(t, contoso())
+
+	want := &integrationv1.Integration{
+		IntegrationId: "contoso",
+		Api:           integrationv1.Api_API_GRAPH_SECURITY,
+		Cloud:         integrationv1.Cloud_CLOUD_GLOBAL,
+		TenantId:      "contoso.onmicrosoft.com",
+		Endpoint: &integrationv1.Endpoint{
+			Host: "graph.microsoft.com", Port: 443, Protocol: integrationv1.Protocol_PROTOCOL_HTTPS, ApiVersion: "v1.0",
+		},
+		Authentication: &integrationv1.Authentication{
+			ClientId:         "11111111-2222-3333-4444-555555555555",
+			Credential:       clientSecret(""),
+			AuthorizationUrl: "https://login.microsoftonline.com/contoso.onmicrosoft.com/oauth2/v2.0/token",
+			Scope:            "https://graph.microsoft.com/.default",
+		},
+		DeviceSource: &integrationv1.DeviceSource{
+			Kind: integrationv1.DeviceSource_KIND_MACHINES,
+			Endpoint: &integrationv1.Endpoint{
+				Host: "api.security.microsoft.com", Port: 443, Protocol: integrationv1.Protocol_PROTOCOL_HTTPS,
+			},
+			Scope: "https://api.securitycenter.microsoft.com/.default",
+		},
+		Etag:       got.GetEtag(),
+		CreateTime: got.GetCreateTime(),
+		UpdateTime: got.GetCreateTime(),
+		Status:     &integrationv1.IntegrationStatus{State: integrationv1.IntegrationStatus_STATE_ACTIVE, StateSince: got.GetCreateTime()},
+	}
+	if !proto.Equal(got, want) {
+		t.Errorf("registered\n%v\nwant\n%v", got, want)
+	}
+	if got.GetEtag() == "" || time.Since(got.GetCreateTime().AsTime()) > time.Minute {
+		t.Errorf("etag %q, created %v", got.GetEtag(), got.GetCreateTime().AsTime())
+	}
+}
+
+func TestRegisterSealsTheSecretAndLogsNothingOfIt(t *testing.T) {
+	h := newHarness(t, harnessOptions{})
+	h.register(t, contoso())
+	// A secret that breaks a rule must not come out in what is said about it.
+	_, err := h.client.RegisterIntegration(t.Context(), &integrationv1.RegisterIntegrationRequest{
+		Integration: contoso(func(i *integrationv1.Integration) {
+			i.Authentication.Credential = clientSecret(strings.Repeat(secret, 100))
+		}),
+	})
+	wantFailure(t, err, codes.InvalidArgument, integrationv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "client_secret.value", "1024")
+	if strings.Contains(status.Convert(err).String(), secret) {
+		t.Error("the refusal repeats the secret")
+	}
+
+	record, _, err := h.store.Record(t.Context(), "contoso")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored, err := proto.Marshal(record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(stored), secret) {
+		t.Error("the record holds the secret in clear")
+	}
+	if lines := h.log.lines(secret); len(lines) > 0 {
+		t.Errorf("the log has the secret: %s", lines)
+	}
+	if lines := h.log.lines(`"audit"`, `"RegisterIntegration"`, `"contoso"`, `"local/bufconn"`); len(lines) != 2 {
+		t.Errorf("%d lines of audit, want one for each call: %s", len(lines), lines)
+	}
+}
+
+func TestRegisterAgain(t *testing.T) {
+	tests := map[string]struct {
+		again *integrationv1.Integration
+		same  bool
+	}{
+		"the same": {again: contoso(), same: true},
+		"the same with the defaults spelt out": {again: contoso(func(i *integrationv1.Integration) {
+			i.Api = integrationv1.Api_API_GRAPH_SECURITY
+			i.Endpoint = &integrationv1.Endpoint{Host: "graph.microsoft.com", Port: 443}
+		}), same: true},
+		"the same with output fields": {again: contoso(func(i *integrationv1.Integration) {
+			i.Etag, i.Status = "77", &integrationv1.IntegrationStatus{State: integrationv1.IntegrationStatus_STATE_PAUSED}
+		}), same: true},
+		"another secret": {again: contoso(func(i *integrationv1.Integration) { i.Authentication.Credential = clientSecret("other") })},
+		"another tenant": {again: contoso(func(i *integrationv1.Integration) { i.TenantId = "fabrikam.com" })},
+		"another name":   {again: contoso(func(i *integrationv1.Integration) { i.DisplayName = "Contoso" })},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			h := newHarness(t, harnessOptions{})
+			first := h.register(t, contoso())
+			response, err := h.client.RegisterIntegration(t.Context(), &integrationv1.RegisterIntegrationRequest{Integration: test.again})
+			if test.same {
+				if err != nil || !proto.Equal(response.GetIntegration(), first) {
+					t.Fatalf("%v, %v, want what is there: %v", response.GetIntegration(), err, first)
+				}
+				return
+			}
+			info := wantFailure(t, err, codes.AlreadyExists, integrationv1.ErrorReason_ERROR_REASON_INTEGRATION_EXISTS, `"contoso"`, "update it")
+			if info.GetMetadata()["integration_id"] != "contoso" {
+				t.Errorf("metadata %v", info.GetMetadata())
+			}
+		})
+	}
+}
+
+func TestRegisterValidateOnlyStoresNothing(t *testing.T) {
+	h := newHarness(t, harnessOptions{})
+	response, err := h.client.RegisterIntegration(t.Context(), &integrationv1.RegisterIntegrationRequest{Integration: contoso(), ValidateOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := response.GetIntegration(); got.GetEndpoint().GetHost() != "graph.microsoft.com" || got.GetEtag() != "" ||
+		got.GetAuthentication().GetClientSecret().GetValue() != "" {
+		t.Errorf("answer %v", got)
+	}
+	_, err = h.client.GetIntegration(t.Context(), &integrationv1.GetIntegrationRequest{IntegrationId: "contoso"})
+	wantFailure(t, err, codes.NotFound, integrationv1.ErrorReason_ERROR_REASON_INTEGRATION_NOT_FOUND, `"contoso"`)
+}
+
+func TestRegisterGivesEachRegistrationAJournalOfItsOwn(t *testing.T) {
+	h := newHarness(t, harnessOptions{})
+	uids := make(map[string]bool)
+	for range 2 {
+		h.register(t, contoso())
+		record, _, err := h.store.Record(t.Context(), "contoso")
+		if err != nil {
+			t.Fatal(err)
+		}
+		uids[record.GetUid()] = true
+		if _, err := h.client.DeleteIntegration(t.Context(), &integrationv1.DeleteIntegrationRequest{IntegrationId: "contoso"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(uids) != 2 {
+		t.Errorf("two registrations had the uids %v", uids)
+	}
+}
+
+func TestRegisterRefusals(t *testing.T) {
+	h := newHarness(t, harnessOptions{allowed: []string{"simulated.test:8080"}})
+	invalid := integrationv1.ErrorReason_ERROR_REASON_INVALID_REQUEST
+	notAllowed := integrationv1.ErrorReason_ERROR_REASON_ENDPOINT_NOT_ALLOWED
+	tests := map[string]struct {
+		integration *integrationv1.Integration
+		code        codes.Code
+		reason      integrationv1.ErrorReason
+		field       string
+		words       []string
+	}{
+		"no integration": {nil, codes.InvalidArgument, invalid, "integration", []string{"integration", "required"}},
+		"no id": {contoso(func(i *integrationv1.Integration) { i.IntegrationId = "" }),
+			codes.InvalidArgument, invalid, "integration.integration_id", []string{"lower-case letters, digits and hyphens"}},
+		"id with a slash": {contoso(func(i *integrationv1.Integration) { i.IntegrationId = "a/b" }),
+			codes.InvalidArgument, invalid, "integration.integration_id", []string{"lower-case letters"}},
+		"common tenant": {contoso(func(i *integrationv1.Integration) { i.TenantId = "common" }),
+			codes.InvalidArgument, invalid, "integration.tenant_id", []string{"not 'common'"}},
+		"no authentication": {contoso(func(i *integrationv1.Integration) { i.Authentication = nil }),
+			codes.InvalidArgument, invalid, "integration.authentication", []string{"required"}},
+		"no client id": {contoso(func(i *integrationv1.Integration) { i.Authentication.ClientId = "" }),
+			codes.InvalidArgument, invalid, "integration.authentication.client_id", []string{"at least 1"}},
+		"no credential": {contoso(func(i *integrationv1.Integration) { i.Authentication.Credential = nil }),
+			codes.InvalidArgument, invalid, "integration.authentication.credential", []string{"exactly one"}},
+		"empty secret": {contoso(func(i *integrationv1.Integration) { i.Authentication.Credential = clientSecret("") }),
+			codes.InvalidArgument, invalid, "integration.authentication.client_secret.value", []string{"a client secret must be given"}},
+		"unknown API": {contoso(func(i *integrationv1.Integration) { i.Api = 99 }),
+			codes.InvalidArgument, invalid, "integration.api", []string{"defined"}},
+		"host with a scheme": {contoso(func(i *integrationv1.Integration) {
+			i.Endpoint = &integrationv1.Endpoint{Host: "https://graph.microsoft.com"}
+		}),
+			codes.InvalidArgument, invalid, "integration.endpoint.host", []string{"without scheme, port or path"}},
+		"authorization URL with a query": {contoso(func(i *integrationv1.Integration) {
+			i.Authentication.AuthorizationUrl = "https://login.microsoftonline.com/?x=1"
+		}), codes.InvalidArgument, invalid, "integration.authentication.authorization_url", []string{"absolute URL"}},
+		"too fast": {contoso(func(i *integrationv1.Integration) {
+			i.Polling = &integrationv1.Polling{FastInterval: durationpb.New(time.Millisecond)}
+		}), codes.InvalidArgument, invalid, "integration.polling.fast_interval", []string{"0.1s"}},
+		"fast slower than slow": {contoso(func(i *integrationv1.Integration) {
+			i.Polling = &integrationv1.Polling{FastInterval: durationpb.New(time.Minute), SlowInterval: durationpb.New(time.Second)}
+		}), codes.InvalidArgument, invalid, "integration.polling.fast_interval", []string{"not be longer than slow_interval"}},
+		"a host of nobody's": {contoso(func(i *integrationv1.Integration) { i.Endpoint = &integrationv1.Endpoint{Host: "169.254.169.254"} }),
+			codes.FailedPrecondition, notAllowed, "endpoint.host", []string{"169.254.169.254:443", "--allow-endpoint 169.254.169.254:443"}},
+		"a login host of nobody's": {contoso(func(i *integrationv1.Integration) {
+			i.Authentication.AuthorizationUrl = "https://evil.example.com/token"
+		}), codes.FailedPrecondition, notAllowed, "authentication.authorization_url", []string{"evil.example.com:443", "--allow-endpoint"}},
+		"a device source of nobody's": {contoso(func(i *integrationv1.Integration) {
+			i.DeviceSource = &integrationv1.DeviceSource{Endpoint: &integrationv1.Endpoint{Host: "10.0.0.1"}}
+		}), codes.FailedPrecondition, notAllowed, "device_source.endpoint.host", []string{"10.0.0.1:443", "--allow-endpoint"}},
+		"HTTP in clear": {contoso(func(i *integrationv1.Integration) {
+			i.Endpoint = &integrationv1.Endpoint{Host: "simulated.test", Port: 8080, Protocol: integrationv1.Protocol_PROTOCOL_HTTP}
+		}), codes.FailedPrecondition, notAllowed, "endpoint.protocol", []string{"--allow-http"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := h.client.RegisterIntegration(t.Context(), &integrationv1.RegisterIntegrationRequest{Integration: test.integration})
+			info := wantFailure(t, err, test.code, test.reason, test.words...)
+			if got := info.GetMetadata()["field"]; got != test.field {
+				t.Errorf("field %q, want %q", got, test.field)
+			}
+			if test.reason != invalid {
+				if info.GetMetadata()["endpoint"] == "" {
+					t.Error("the metadata names no endpoint")
+				}
+				return
+			}
+			st := status.Convert(err)
+			if bad := detail[*errdetails.BadRequest](st).GetFieldViolations(); len(bad) != 1 || bad[0].GetField() != test.field || bad[0].GetDescription() == "" {
+				t.Errorf("BadRequest %v", bad)
+			}
+			if violations := detail[*validate.Violations](st).GetViolations(); len(violations) != 1 || violations[0].GetMessage() == "" {
+				t.Errorf("Violations %v", violations)
+			}
+		})
+	}
+}

@@ -1,0 +1,264 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"time"
+
+	"buf.build/go/protovalidate"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+
+	integrationv1 "defender-integration/gen/defender/integration/v1"
+)
+
+// The limits of a connection. Windows and buffers stay at gRPC's defaults: measured, tuning them gained nothing.
+const (
+	// maxRequestSize is the largest request, in bytes: a valid one with 1,000 Actors that are full of names and addresses has 6 MB.
+	maxRequestSize = 8 << 20
+	// maxHeaderSize is the largest list of request headers, in bytes.
+	maxHeaderSize = 16 << 10
+	// maxStreams is how many calls one connection may have open: one whose client stopped reading holds about 200 KB until the
+	// client goes, so their number has a bound.
+	maxStreams = 4096
+	// handshakeTimeout is how long a connection has until it can carry calls.
+	handshakeTimeout = 20 * time.Second
+	// minPing is how often a client may ping, also without calls: clients behind load balancers ping every ten seconds or more.
+	minPing = 10 * time.Second
+	// pingAfter and pingTimeout find a client that is gone without a word.
+	pingAfter, pingTimeout = 30 * time.Second, 10 * time.Second
+	// mtlsReadBuffer is the read buffer of a connection with TLS, in bytes: gRPC pools the buffers of plain connections only.
+	mtlsReadBuffer = 4096
+)
+
+// defaultDrainTimeout is how long calls have to end when the server stops.
+const defaultDrainTimeout = 15 * time.Second
+
+// Options are what a Server is made of.
+type Options struct {
+	// Service answers the calls of IntegrationService. Required.
+	Service integrationv1.IntegrationServiceServer
+	// Ready returns nil while calls can be served; health tells. Required.
+	Ready func(context.Context) error
+	// Logger is logged to. Wrap its handler with LogHandler, so that lines carry the request id. Required.
+	Logger *slog.Logger
+	// Registry takes the server's metrics, and is what MetricsAddress serves. Required.
+	Registry *prometheus.Registry
+
+	// Address is the TCP address to listen on, such as 127.0.0.1:7443. Empty: none.
+	Address string
+	// UnixSocket is the path of the unix socket to listen on. Empty: none.
+	UnixSocket string
+	// UnixSocketMode is the socket's file mode. Default: 0600.
+	UnixSocketMode fs.FileMode
+	// TLS are the files for TLS on Address.
+	TLS TLSFiles
+	// MetricsAddress is the TCP address that metrics are served on, in clear and to anyone. Empty: they are not served.
+	MetricsAddress string
+	// Listener is one more listener, whose callers count as local: for tests in memory.
+	Listener net.Listener
+
+	// DrainTimeout is how long calls have to end when the server stops. Default: 15 seconds.
+	DrainTimeout time.Duration
+}
+
+// Server is the gRPC server with its listeners, which listen from the beginning. Serve serves them; a Server that is not served is
+// closed with Close.
+type Server struct {
+	options   Options
+	grpc      *grpc.Server
+	health    *health.Server
+	readiness *readiness
+	listeners []net.Listener
+	metrics   net.Listener
+	drain     context.CancelFunc
+}
+
+// New makes a server and opens its listeners. It returns an error where an address cannot be listened on or would be reachable
+// for callers that nobody authenticates, where TLS cannot be set up as asked, or where a method has no policy.
+func New(options Options) (*Server, error) {
+	if options.Service == nil || options.Ready == nil || options.Logger == nil || options.Registry == nil {
+		return nil, errors.New("the server needs a service, a check of readiness, a logger and a registry")
+	}
+	if options.UnixSocketMode == 0 {
+		options.UnixSocketMode = 0o600
+	}
+	if options.DrainTimeout <= 0 {
+		options.DrainTimeout = defaultDrainTimeout
+	}
+	tlsConfig, err := options.TLS.load()
+	if err != nil {
+		return nil, err
+	}
+	validator, err := protovalidate.New()
+	if err != nil {
+		return nil, fmt.Errorf("set up the validation of requests: %w", err)
+	}
+	calls, panics, err := newMetrics(options.Registry)
+	if err != nil {
+		return nil, fmt.Errorf("register the server's metrics: %w", err)
+	}
+
+	draining, drain := context.WithCancel(context.Background())
+	policies := policies()
+	link := &transport{}
+	settings := chained(chain(chainInput{
+		logger: options.Logger, metrics: calls, panics: panics, policies: policies, draining: draining, validator: validator,
+	}))
+	if tlsConfig != nil {
+		link.tls = credentials.NewTLS(tlsConfig)
+		settings = append(settings, grpc.ReadBufferSize(mtlsReadBuffer))
+	}
+	settings = append(settings,
+		grpc.Creds(link),
+		grpc.MaxRecvMsgSize(maxRequestSize),
+		grpc.MaxHeaderListSize(maxHeaderSize),
+		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.ConnectionTimeout(handshakeTimeout),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
+		// No MaxConnectionAge: it cuts streams without details.
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingAfter, Timeout: pingTimeout}),
+		// Stop returns after the handlers, so nothing of theirs outlives the server.
+		grpc.WaitForHandlers(true),
+	)
+	s := &Server{options: options, grpc: grpc.NewServer(settings...), health: health.NewServer(), drain: drain}
+	integrationv1.RegisterIntegrationServiceServer(s.grpc, options.Service)
+	healthv1.RegisterHealthServer(s.grpc, s.health)
+	reflection.RegisterV1(s.grpc)
+	calls.InitializeMetrics(s.grpc)
+	s.readiness = newReadiness(s.health, options.Ready, options.Logger)
+
+	err = checkPolicies(policies, s.grpc.GetServiceInfo())
+	if err == nil {
+		err = s.listen()
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// listen opens the listeners.
+func (s *Server) listen() error {
+	o := s.options
+	if o.Listener != nil {
+		s.listeners = append(s.listeners, o.Listener)
+	}
+	if o.Address != "" {
+		listener, err := listenTCP(o.Address, o.TLS)
+		if err != nil {
+			return err
+		}
+		s.listeners = append(s.listeners, listener)
+	}
+	if o.UnixSocket != "" {
+		listener, err := listenUnix(o.UnixSocket, o.UnixSocketMode)
+		if err != nil {
+			return err
+		}
+		s.listeners = append(s.listeners, listener)
+	}
+	if len(s.listeners) == 0 {
+		return errors.New("nothing to listen on: an address (--listen) or a unix socket (--unix-socket) is needed")
+	}
+	if o.MetricsAddress != "" {
+		listener, err := net.Listen("tcp", o.MetricsAddress)
+		if err != nil {
+			return fmt.Errorf("listen for metrics: %w", err)
+		}
+		s.metrics = listener
+	}
+	return nil
+}
+
+// Addresses returns the addresses that calls are accepted on.
+func (s *Server) Addresses() []net.Addr {
+	addresses := make([]net.Addr, len(s.listeners))
+	for i, listener := range s.listeners {
+		addresses[i] = listener.Addr()
+	}
+	return addresses
+}
+
+// MetricsAddress returns the address that metrics are served on, nil where they are not served.
+func (s *Server) MetricsAddress() net.Addr {
+	if s.metrics == nil {
+		return nil
+	}
+	return s.metrics.Addr()
+}
+
+// Close closes the listeners of a server that is not served.
+func (s *Server) Close() error {
+	s.drain()
+	s.grpc.Stop()
+	var errs []error
+	for _, listener := range s.listeners {
+		errs = append(errs, listener.Close())
+	}
+	if s.metrics != nil {
+		errs = append(errs, s.metrics.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Serve serves until ctx ends or a listener fails, and then drains: health says NOT_SERVING, streams end with UNAVAILABLE and the
+// reason SERVER_DRAINING, other calls finish, and what is open after the drain timeout is cut off. It returns nil after an end that
+// ctx asked for.
+func (s *Server) Serve(ctx context.Context) error {
+	group, groupCtx := errgroup.WithContext(ctx)
+	for _, listener := range s.listeners {
+		s.options.Logger.LogAttrs(ctx, slog.LevelInfo, "listening",
+			slog.String("network", listener.Addr().Network()), slog.String("address", listener.Addr().String()))
+		group.Go(func() error {
+			if err := s.grpc.Serve(listener); err != nil {
+				return fmt.Errorf("serve %s: %w", listener.Addr(), err)
+			}
+			return nil
+		})
+	}
+	// Metrics are served until the last call has ended: what draining does is worth seeing.
+	metricsCtx, stopMetrics := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopMetrics()
+	if s.metrics != nil {
+		s.options.Logger.LogAttrs(ctx, slog.LevelInfo, "serving metrics", slog.String("address", s.metrics.Addr().String()))
+		group.Go(func() error {
+			if err := serveMetrics(metricsCtx, s.metrics, s.options.Registry); err != nil {
+				return fmt.Errorf("serve metrics: %w", err)
+			}
+			return nil
+		})
+	}
+	group.Go(func() error {
+		s.readiness.run(groupCtx)
+		s.stop(ctx)
+		stopMetrics()
+		return nil
+	})
+	return group.Wait()
+}
+
+// stop drains the server and stops it.
+func (s *Server) stop(ctx context.Context) {
+	s.options.Logger.LogAttrs(ctx, slog.LevelInfo, "draining", slog.Duration("timeout", s.options.DrainTimeout))
+	s.health.Shutdown()
+	s.drain()
+	// A stream whose client does not read holds the graceful stop for ever.
+	cut := time.AfterFunc(s.options.DrainTimeout, func() {
+		s.options.Logger.LogAttrs(ctx, slog.LevelWarn, "calls are still open after the drain timeout, and are cut off")
+		s.grpc.Stop()
+	})
+	defer cut.Stop()
+	s.grpc.GracefulStop()
+	s.options.Logger.LogAttrs(ctx, slog.LevelInfo, "stopped")
+}

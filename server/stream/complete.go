@@ -1,0 +1,137 @@
+package stream
+
+import (
+	"context"
+	"errors"
+
+	"defender-integration/defender"
+	storev1 "defender-integration/gen/defender/integration/store/v1"
+	integrationv1 "defender-integration/gen/defender/integration/v1"
+	"defender-integration/match"
+	"defender-integration/store"
+)
+
+// The bounds of a completed event, which must stay below 3 MB with a thousand Actors.
+const (
+	completedIDs = 10_000 // alert ids over all Actors
+	leastIDs     = 5      // alert ids of an Actor
+)
+
+// judgement gathers what a bounded stream is judged by: of each alert its last revision before the closing.
+type judgement struct {
+	alerts map[*actor][]match.Judged
+	// all and counting count alerts, each once.
+	all, counting int64
+}
+
+// complete judges all entries of the window with the facts at the closing's own position.
+func (s *session) complete(
+	ctx context.Context, sequence uint64, e *integrationv1.CompletedEvent, devices *storev1.DeviceLookup,
+) ([]event, error) {
+	j, err := s.gather(ctx, sequence)
+	if err != nil {
+		return nil, err
+	}
+	e.Alerts, e.CountingAlerts = j.all, j.counting
+	proof := match.Proof{Pair: e.GetPair()}
+	if failed := e.GetFailedClosing(); failed != nil {
+		proof.Incomplete = failed.GetMessage()
+	}
+	lookup := match.Lookup{Kind: devices.GetKind(), Problem: devices.GetProblem(), Rhythm: defender.RhythmOf(devices.GetKind())}
+	if t := devices.GetLookedUpTime(); t != nil {
+		lookup.Time = t.AsTime()
+	}
+	for _, a := range s.actors {
+		verdict := match.Judge(match.Case{
+			ActorID:    a.request.GetActorId(),
+			Alerts:     j.alerts[a],
+			Resolution: a.resolution,
+			Lookup:     lookup,
+			Proof:      proof,
+			Window:     s.window,
+			Tolerance:  s.tolerance,
+			OnTime:     s.onTime,
+		})
+		bound := max(completedIDs/len(s.actors), leastIDs)
+		verdict.CountingAlertIds = verdict.CountingAlertIds[:min(len(verdict.CountingAlertIds), bound)]
+		e.Verdicts = append(e.Verdicts, verdict)
+	}
+	return []event{{completed: e}}, nil
+}
+
+// gather looks through every entry of the stream before a sequence.
+func (s *session) gather(ctx context.Context, before uint64) (*judgement, error) {
+	last := map[string]uint64{}
+	var order []string
+	for from := s.scanFrom() - 1; from < before; {
+		sequences, through := s.feed.next(s.subscriber, from, batch)
+		from = through
+		for _, sequence := range sequences {
+			if sequence >= before {
+				break
+			}
+			p, err := s.feed.entry(ctx, sequence)
+			if errors.Is(err, store.ErrTrimmed) {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			rev := p.Entry.GetRevision()
+			if rev == nil || !s.inReach(rev) {
+				continue
+			}
+			if _, ok := last[rev.GetKey()]; !ok {
+				order = append(order, rev.GetKey())
+			}
+			last[rev.GetKey()] = sequence
+		}
+	}
+	j := &judgement{alerts: map[*actor][]match.Judged{}}
+	for _, key := range order {
+		p, err := s.feed.entry(ctx, last[key])
+		if errors.Is(err, store.ErrTrimmed) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		s.judge(j, p.Entry.GetRevision())
+	}
+	return j, nil
+}
+
+// judge adds an alert's last revision to a judgement.
+func (s *session) judge(j *judgement, rev *storev1.Revision) {
+	alert := rev.GetAlert()
+	if s.subscriber.every {
+		j.all++
+		return
+	}
+	matches := s.match(alert)
+	if len(matches) == 0 {
+		return
+	}
+	j.all++
+	activity, outcome, late := match.ActivityOf(alert, s.window, s.tolerance), match.OutcomeOf(alert), match.Late(alert, s.window, s.onTime)
+	counts := false
+	for _, m := range matches {
+		judged := match.JudgedOf(alert, m, activity, outcome, late)
+		judged.AlertID = rev.GetKey()
+		a := s.actorOf(m.GetActorId())
+		j.alerts[a] = append(j.alerts[a], judged)
+		counts = counts || m.GetCounts()
+	}
+	if counts {
+		j.counting++
+	}
+}
+
+func (s *session) actorOf(id string) *actor {
+	for _, a := range s.actors {
+		if a.request.GetActorId() == id {
+			return a
+		}
+	}
+	return nil
+}

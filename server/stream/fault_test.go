@@ -1,0 +1,146 @@
+package stream_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"defender-integration/collector"
+	"defender-integration/collector/collectortest"
+	integrationv1 "defender-integration/gen/defender/integration/v1"
+	"defender-integration/server/failure"
+	"defender-integration/store"
+)
+
+// An append that fails after some of it was stored, or all: each revision reaches the stream once.
+func TestAppendFails(t *testing.T) {
+	for stored := range 4 {
+		t.Run(fmt.Sprint(stored, " stored"), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHouse(t, collector.DefaultSettings())
+				defer h.stop()
+				c := h.open(&integrationv1.StreamAlertsRequest{IntegrationId: integrationID})
+				time.Sleep(5 * time.Second)
+				now := time.Now()
+				var want []string
+				for i := range 3 {
+					id := fmt.Sprint("a", i)
+					h.source.Put(collectortest.Alert(id, deviceOne, "", now.Add(time.Duration(i)*time.Millisecond)), now)
+					want = append(want, "KIND_NEW "+id+" A test alert")
+				}
+				h.store.FailAppend("uid-1", stored, store.ErrUnavailable)
+				time.Sleep(5 * time.Minute)
+				if got := journalled(c.close()); !slices.Equal(got, want) {
+					t.Errorf("events = %q, want %q", got, want)
+				}
+			})
+		})
+	}
+}
+
+// A damaged journal is told: the running stream ends, its token is refused, and what was collected is read back.
+func TestDamagedJournal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, collector.DefaultSettings())
+		defer func() { h.stop() }()
+		now := time.Now()
+		for i := range 3 {
+			h.source.Put(collectortest.Alert(fmt.Sprint("a", i), deviceOne, "", now.Add(time.Duration(i)*time.Second)), now.Add(5*time.Second))
+		}
+		request := &integrationv1.StreamAlertsRequest{
+			IntegrationId: integrationID, Window: &integrationv1.Window{StartTime: timestamppb.New(now)},
+		}
+		c := h.open(request)
+		time.Sleep(time.Hour)
+		events := c.close()
+		want := []string{"KIND_NEW a0 A test alert", "KIND_NEW a1 A test alert", "KIND_NEW a2 A test alert"}
+		if got := journalled(events); !slices.Equal(got, want) {
+			t.Fatalf("events = %q, want %q", got, want)
+		}
+		h.stop()
+		h.store.Damage("uid-1", 2)
+		h.start(collector.DefaultSettings())
+		time.Sleep(time.Minute)
+		again := h.open(resumed(request, events[len(events)-1].GetResumeToken()))
+		<-again.done
+		var f *failure.Error
+		if !errors.As(again.err, &f) || f.Reason != integrationv1.ErrorReason_ERROR_REASON_RESUME_TOKEN_JOURNAL_REPLACED {
+			t.Fatalf("resumed: %v", again.err)
+		}
+		anew := h.open(resumed(request, f.Metadata["oldest_resume_token"]))
+		time.Sleep(time.Minute)
+		if got := journalled(anew.close()); !slices.Equal(got, want) {
+			t.Errorf("read back: %q, want %q", got, want)
+		}
+	})
+}
+
+// A stream that trimming overtook is told that history is gone, and one whose window begins below the floor cannot be judged.
+func TestHistoryThatIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		settings := collector.DefaultSettings()
+		settings.RetentionAge = time.Hour
+		h := newHouse(t, settings)
+		defer h.stop()
+		now := time.Now()
+		h.source.SetDevices(collectortest.Device(deviceOne, "ws-one.contoso.test", now.Add(3*time.Hour)))
+		h.source.Put(collectortest.Alert("a", deviceOne, "ws-one.contoso.test", now.Add(30*time.Minute)), now.Add(30*time.Minute))
+		time.Sleep(3 * time.Hour)
+		c := h.open(&integrationv1.StreamAlertsRequest{
+			IntegrationId: integrationID,
+			Actors:        []*integrationv1.Actor{actorNamed("one", "ws-one.contoso.test")},
+			Window:        &integrationv1.Window{StartTime: timestamppb.New(now), EndTime: timestamppb.New(now.Add(time.Hour))},
+		})
+		<-c.done
+		if c.err != nil {
+			t.Fatal(c.err)
+		}
+		gaps := 0
+		for _, e := range c.events {
+			if e.GetGap() != nil {
+				gaps++
+			}
+		}
+		if gaps != 1 {
+			t.Errorf("%d gaps were told, want 1", gaps)
+		}
+		last := c.events[len(c.events)-1].GetCompleted()
+		if got := last.GetFailedClosing().GetReason(); got != integrationv1.ErrorReason_ERROR_REASON_HISTORY_GONE {
+			t.Errorf("the closing failed for %v", got)
+		}
+		if v := last.GetVerdicts()[0]; v.GetCannotJudgeReason() != integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_COLLECTION_INCOMPLETE {
+			t.Errorf("verdict = %v", v)
+		}
+	})
+}
+
+// A token below the oldest entry is refused, and the error has the oldest that works.
+func TestTokenBelowTheOldest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		settings := collector.DefaultSettings()
+		settings.RetentionAge = time.Hour
+		h := newHouse(t, settings)
+		defer h.stop()
+		request := &integrationv1.StreamAlertsRequest{IntegrationId: integrationID}
+		c := h.open(request)
+		time.Sleep(time.Second)
+		token := c.close()[0].GetResumeToken()
+		time.Sleep(5 * time.Hour)
+		again := h.open(resumed(request, token))
+		<-again.done
+		var f *failure.Error
+		if !errors.As(again.err, &f) || f.Reason != integrationv1.ErrorReason_ERROR_REASON_RESUME_TOKEN_EXPIRED {
+			t.Fatalf("resumed: %v", again.err)
+		}
+		works := h.open(resumed(request, f.Metadata["oldest_resume_token"]))
+		time.Sleep(time.Second)
+		if events := works.close(); len(events) == 0 {
+			t.Errorf("the oldest token that works: %v", works.err)
+		}
+	})
+}

@@ -1,0 +1,316 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"defender-integration/collector"
+	integrationv1 "defender-integration/gen/defender/integration/v1"
+	"defender-integration/internal/announce"
+	"defender-integration/store"
+)
+
+const (
+	// batch is how many entries are taken from the feed at once.
+	batch = 256
+	// heartbeat is the longest time between two progress events.
+	heartbeat = 30 * time.Second
+)
+
+// SendFunc sends one event. It may block for as long as the caller does not read.
+type SendFunc = func(*integrationv1.StreamAlertsResponse) error
+
+// runner runs a session: it pulls the entries, sends what they make, and tells the present in between.
+type runner struct {
+	session   *session
+	member    *collector.Member
+	collector *collector.Collector
+	send      SendFunc
+
+	caughtUp bool
+	actors   *integrationv1.ActorsEvent
+	progress *integrationv1.ProgressEvent
+	beat     time.Time // when progress was last sent
+}
+
+// rebuild brings a session to the position of a token, by passing what lies before it again.
+func (s *session) rebuild(ctx context.Context, to position) error {
+	s.told, _, _ = s.feed.bounds()
+	for s.position.sequence < to.sequence {
+		sequences, through := s.feed.next(s.subscriber, s.position.sequence, batch)
+		for _, sequence := range sequences {
+			if sequence > to.sequence || (sequence == to.sequence && to.ordinal != wholeEntry) {
+				// The entry itself is passed by the runner, which leaves out the events that were sent.
+				s.position = to
+				return nil
+			}
+			again, err := s.passEntry(ctx, sequence)
+			if err != nil {
+				return err
+			}
+			s.position = position{sequence, wholeEntry}
+			if again {
+				through = sequence
+				break
+			}
+		}
+		s.position = position{min(through, to.sequence), wholeEntry}
+	}
+	if s.position.sequence == to.sequence {
+		s.position = to
+	}
+	return nil
+}
+
+// passEntry passes an entry without sending. It says whether the stream has new keys, so that what follows must be looked up
+// again.
+func (s *session) passEntry(ctx context.Context, sequence uint64) (bool, error) {
+	p, err := s.feed.entry(ctx, sequence)
+	if errors.Is(err, store.ErrTrimmed) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	before := len(s.subscriber.keys) + len(s.subscriber.alerts)
+	_, err = s.pass(ctx, p, true)
+	return len(s.subscriber.keys)+len(s.subscriber.alerts) != before, err
+}
+
+// run sends until the stream is complete, or something ends it.
+func (r *runner) run(ctx context.Context) error {
+	now, changed := r.collector.Snapshot()
+	if err := r.tellActors(now); err != nil {
+		return err
+	}
+	if err := r.tellFloor(); err != nil {
+		return err
+	}
+	for {
+		completed, err := r.drain(ctx)
+		if completed || err != nil {
+			return err
+		}
+		now, changed = r.collector.Snapshot()
+		if err := r.tellPresent(now); err != nil {
+			return err
+		}
+		if err := r.wait(ctx, changed); err != nil {
+			return err
+		}
+	}
+}
+
+// drain sends everything that the journal has for the stream.
+func (r *runner) drain(ctx context.Context) (completed bool, err error) {
+	s := r.session
+	for {
+		if err := r.tellGap(); err != nil {
+			return false, err
+		}
+		from := s.position.sequence
+		if s.position.ordinal != wholeEntry {
+			from--
+		}
+		sequences, through := s.feed.next(s.subscriber, from, batch)
+		again := false
+		for _, sequence := range sequences {
+			before := len(s.subscriber.keys) + len(s.subscriber.alerts)
+			completed, err := r.entry(ctx, sequence)
+			if errors.Is(err, store.ErrTrimmed) {
+				// The feed is about to be told.
+				if err := s.feed.awaitTrim(ctx, sequence); err != nil {
+					return false, err
+				}
+				again = true
+				break
+			}
+			if completed || err != nil {
+				return completed, err
+			}
+			if len(s.subscriber.keys)+len(s.subscriber.alerts) != before {
+				again = true
+				break
+			}
+		}
+		if again {
+			continue
+		}
+		if through > s.position.sequence || s.position.ordinal != wholeEntry {
+			s.position = position{max(through, s.position.sequence), wholeEntry}
+		}
+		if len(sequences) < batch {
+			return false, nil
+		}
+		if time.Since(r.beat) >= heartbeat {
+			now, _ := r.collector.Snapshot()
+			if err := r.tellProgress(now); err != nil {
+				return false, err
+			}
+		}
+		if err := ctx.Err(); err != nil {
+			return false, err
+		}
+	}
+}
+
+// entry sends the events of one entry, those left out that were sent before.
+func (r *runner) entry(ctx context.Context, sequence uint64) (completed bool, err error) {
+	s := r.session
+	p, err := s.feed.entry(ctx, sequence)
+	if err != nil {
+		return false, err
+	}
+	events, err := s.pass(ctx, p, false)
+	if err != nil {
+		return false, err
+	}
+	var sent uint32
+	if s.position.sequence == sequence {
+		sent = s.position.ordinal
+	}
+	for i, e := range events {
+		ordinal := uint32(i + 1)
+		if ordinal <= sent {
+			continue
+		}
+		at := position{sequence, ordinal}
+		if i == len(events)-1 {
+			at.ordinal = wholeEntry
+		}
+		announce.Point(announce.Send)
+		if err := r.send(s.response(e, at)); err != nil {
+			return false, err
+		}
+		s.position = at
+		if e.completed != nil {
+			return true, nil
+		}
+	}
+	s.position = position{sequence, wholeEntry}
+	return false, nil
+}
+
+// wait waits until there may be something to send.
+func (r *runner) wait(ctx context.Context, changed <-chan struct{}) error {
+	s := r.session
+	now := time.Now()
+	until := r.beat.Add(heartbeat)
+	if next := s.nextPhase(now); !next.IsZero() && next.Before(until) {
+		until = next
+	}
+	timer := time.NewTimer(until.Sub(now))
+	defer timer.Stop()
+	select {
+	case <-s.subscriber.wake:
+	case <-changed:
+	case <-timer.C:
+	case <-s.feed.done:
+		return s.feed.err
+	case <-r.collector.Done():
+		return collector.ErrStopped
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
+}
+
+// tellPresent tells what is so now, where it is other than what was told.
+func (r *runner) tellPresent(now collector.Snapshot) error {
+	if !r.caughtUp {
+		r.caughtUp = true
+		if r.session.bounded() {
+			r.member.SetClosing(r.session.closing())
+		}
+	}
+	if err := r.tellActors(now); err != nil {
+		return err
+	}
+	progress := r.session.progressEvent(now, r.caughtUp)
+	if time.Since(r.beat) < heartbeat && proto.Equal(progress, r.progress) {
+		return nil
+	}
+	return r.tellProgress(now)
+}
+
+func (r *runner) tellProgress(now collector.Snapshot) error {
+	r.progress, r.beat = r.session.progressEvent(now, r.caughtUp), time.Now()
+	return r.tell(&integrationv1.StreamAlertsResponse{
+		Event: &integrationv1.StreamAlertsResponse_Progress{Progress: r.progress},
+	})
+}
+
+// tellActors tells what is known of the Actors' devices, where it is other than what was told.
+func (r *runner) tellActors(now collector.Snapshot) error {
+	if r.actors != nil && r.actors.GetLookedUpTime().AsTime().Equal(lookedUp(now)) && proto.Equal(r.actors.GetProblem(), now.DeviceProblem) {
+		return nil
+	}
+	before := r.actors
+	if r.actors = r.session.actorsEvent(now); before != nil && sameActors(before, r.actors) {
+		return nil
+	}
+	return r.tell(&integrationv1.StreamAlertsResponse{
+		Event: &integrationv1.StreamAlertsResponse_Actors{Actors: r.actors},
+	})
+}
+
+func lookedUp(now collector.Snapshot) time.Time {
+	if now.Devices == nil {
+		return time.Unix(0, 0).UTC()
+	}
+	return now.Devices.LookedUp
+}
+
+// sameActors says whether two events tell the same, but for when the devices were looked up.
+func sameActors(a, b *integrationv1.ActorsEvent) bool {
+	return proto.Equal(
+		&integrationv1.ActorsEvent{Actors: a.GetActors(), Problem: a.GetProblem()},
+		&integrationv1.ActorsEvent{Actors: b.GetActors(), Problem: b.GetProblem()},
+	)
+}
+
+// tell sends an event of the present, with the token of where the stream stands.
+func (r *runner) tell(response *integrationv1.StreamAlertsResponse) error {
+	response.Reference = r.session.request.GetReference()
+	response.ResumeToken = r.session.tokenAt(r.session.position, false)
+	return r.send(response)
+}
+
+// tellFloor tells a stream whose window begins below the floor that history is gone.
+func (r *runner) tellFloor() error {
+	s := r.session
+	first, _, floor := s.feed.bounds()
+	if s.told != 0 {
+		return nil
+	}
+	s.told = first
+	if !s.explicit || first <= 1 || !s.window.Start.Add(-s.tolerance).Before(floor) {
+		return nil
+	}
+	return r.gap(floor, "The window begins before what the journal still holds: it cannot be judged whole.")
+}
+
+// tellGap tells a stream that trimming overtook that history is gone.
+func (r *runner) tellGap() error {
+	s := r.session
+	first, _, floor := s.feed.bounds()
+	if first <= s.told {
+		return nil
+	}
+	behind := s.position.sequence+1 < first
+	s.told = first
+	if !behind {
+		return nil
+	}
+	s.position = position{first - 1, wholeEntry}
+	return r.gap(floor, "The journal was trimmed before this stream had read it.")
+}
+
+func (r *runner) gap(floor time.Time, explanation string) error {
+	return r.tell(&integrationv1.StreamAlertsResponse{
+		Event: &integrationv1.StreamAlertsResponse_Gap{Gap: &integrationv1.GapEvent{FloorTime: stampOf(floor), Explanation: explanation}},
+	})
+}

@@ -1,0 +1,358 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"defender-integration/collector"
+	storev1 "defender-integration/gen/defender/integration/store/v1"
+	integrationv1 "defender-integration/gen/defender/integration/v1"
+	"defender-integration/match"
+	"defender-integration/store"
+)
+
+// The defaults of a request.
+const (
+	defaultWait      = time.Hour
+	defaultTolerance = 5 * time.Minute
+	defaultOnTime    = 30 * time.Minute
+)
+
+// session is one stream. It belongs to one goroutine.
+//
+// Its state follows from the request and the entries before its position: who the Actors are by the device facts, and which
+// alerts were sent. That is why a session can be rebuilt anywhere by passing those entries again without sending.
+type session struct {
+	request *integrationv1.StreamAlertsRequest
+	window  match.Window
+	// explicit says that the request names the window's start: the stream begins at the journal's first entry, and passes by what
+	// was last updated before the window. Otherwise it begins behind `start`.
+	explicit                bool
+	wait, tolerance, onTime time.Duration
+
+	feed       *feed
+	subscriber *subscriber
+	actors     []*actor
+	byKey      map[match.Key][]*actor
+
+	start    uint64 // what completes the stream lies behind it
+	position position
+	token    *storev1.ResumeToken // of this stream, but for the position
+	sent     map[string]uint64    // by alert key: the sequence of the revision sent last
+	told     uint64               // the first entry when a gap was last told
+}
+
+// actor is an Actor of the request and what the facts before the session's position make of it.
+type actor struct {
+	*match.Actor
+	request    *integrationv1.Actor
+	facts      map[string]*integrationv1.Device
+	resolution match.Resolution
+	lookedFor  map[match.Key]bool // the device ids whose entries were looked through
+}
+
+// newSession makes a session at its start: behind the sequence `start`, in a window that begins at `begin` where the request
+// names no start.
+func newSession(request *integrationv1.StreamAlertsRequest, f *feed, token *storev1.ResumeToken) *session {
+	s := &session{
+		request:   request,
+		explicit:  request.GetWindow().GetStartTime() != nil,
+		window:    match.WindowOf(request.GetWindow()),
+		wait:      orDefault(request.GetWait(), defaultWait),
+		tolerance: orDefault(request.GetTolerance(), defaultTolerance),
+		onTime:    orDefault(request.GetOnTime(), defaultOnTime),
+		feed:      f,
+		subscriber: &subscriber{
+			wake:    make(chan struct{}, 1),
+			every:   len(request.GetActors()) == 0,
+			bounded: request.GetWindow().GetEndTime() != nil,
+			keys:    map[match.Key]struct{}{},
+			alerts:  map[string]struct{}{},
+		},
+		byKey:    map[match.Key][]*actor{},
+		start:    token.GetStartSequence(),
+		token:    token,
+		position: position{0, wholeEntry},
+		sent:     map[string]uint64{},
+	}
+	if !s.explicit {
+		s.window.Start = token.GetStartTime().AsTime()
+		s.position.sequence = token.GetStartSequence()
+	}
+	f.subscribe(s.subscriber)
+	for _, a := range request.GetActors() {
+		one := &actor{Actor: match.NewActor(a), request: a, facts: map[string]*integrationv1.Device{}, lookedFor: map[match.Key]bool{}}
+		s.actors = append(s.actors, one)
+		for _, k := range one.Keys() {
+			s.concern(k, one)
+		}
+	}
+	return s
+}
+
+func orDefault(d *durationpb.Duration, otherwise time.Duration) time.Duration {
+	if d == nil {
+		return otherwise
+	}
+	return d.AsDuration()
+}
+
+// concern makes a key one of an Actor's.
+func (s *session) concern(key match.Key, a *actor) {
+	if slices.Contains(s.byKey[key], a) {
+		return
+	}
+	s.byKey[key] = append(s.byKey[key], a)
+	s.feed.listen(s.subscriber, key, "")
+}
+
+// close lets go of the feed.
+func (s *session) close() { s.feed.unsubscribe(s.subscriber) }
+
+// bounded says whether the stream has an end.
+func (s *session) bounded() bool { return s.subscriber.bounded }
+
+// closing is what a bounded stream waits for.
+func (s *session) closing() collector.Closing {
+	return collector.Closing{Since: s.window.Start.Add(-s.tolerance), Due: s.window.End.Add(s.wait)}
+}
+
+// event is what an entry makes a stream send.
+type event struct {
+	alert     *integrationv1.AlertEvent
+	completed *integrationv1.CompletedEvent
+}
+
+// pass takes the next entry that concerns the stream, and returns the events that it makes. It is the only thing that changes the
+// session's state; with dry it makes no events, for rebuilding.
+func (s *session) pass(ctx context.Context, p store.Positioned, dry bool) ([]event, error) {
+	switch body := p.Entry.GetBody().(type) {
+	case *storev1.Entry_Revision:
+		e, err := s.revision(ctx, p.Sequence, body.Revision, dry)
+		if e == nil {
+			return nil, err
+		}
+		return []event{{alert: e}}, err
+	case *storev1.Entry_DeviceFact:
+		return s.deviceFact(ctx, p.Sequence, body.DeviceFact, dry)
+	case *storev1.Entry_Pair:
+		if dry || !s.completedBy(p.Sequence, body.Pair.GetPair()) {
+			return nil, nil
+		}
+		return s.complete(ctx, p.Sequence, &integrationv1.CompletedEvent{
+			Proof: &integrationv1.CompletedEvent_Pair{Pair: body.Pair.GetPair()},
+		}, body.Pair.GetDevices())
+	case *storev1.Entry_FailedClosing:
+		if dry || !s.failedBy(p.Sequence, body.FailedClosing) {
+			return nil, nil
+		}
+		return s.complete(ctx, p.Sequence, &integrationv1.CompletedEvent{
+			Proof: &integrationv1.CompletedEvent_FailedClosing{FailedClosing: body.FailedClosing.GetProblem()},
+		}, body.FailedClosing.GetDevices())
+	}
+	return nil, nil
+}
+
+// completedBy says whether a pair completes the stream.
+func (s *session) completedBy(sequence uint64, pair *integrationv1.Pair) bool {
+	if !s.bounded() || sequence <= s.start {
+		return false
+	}
+	c := s.closing()
+	return !pair.GetSince().AsTime().After(c.Since) && !pair.GetThrough().AsTime().Before(c.Due)
+}
+
+// failedBy says whether a failed closing ends the stream.
+func (s *session) failedBy(sequence uint64, f *storev1.FailedClosing) bool {
+	if !s.bounded() || sequence <= s.start {
+		return false
+	}
+	c := s.closing()
+	return !c.Since.Before(f.GetSince().AsTime()) && !c.Due.After(f.GetDue().AsTime())
+}
+
+// revision returns the event of a revision; nil where it does not concern the stream.
+func (s *session) revision(ctx context.Context, sequence uint64, rev *storev1.Revision, dry bool) (*integrationv1.AlertEvent, error) {
+	before, was := s.sent[rev.GetKey()]
+	if was && before >= sequence {
+		// A newer revision was sent when a device fact was learned.
+		return nil, nil
+	}
+	if !was && !s.inReach(rev) {
+		return nil, nil
+	}
+	matches := s.match(rev.GetAlert())
+	if len(matches) == 0 && !was && !s.subscriber.every {
+		return nil, nil
+	}
+	s.sent[rev.GetKey()] = sequence
+	if !was && !s.subscriber.every {
+		s.feed.listen(s.subscriber, match.Key{}, rev.GetKey())
+	}
+	if dry {
+		return nil, nil
+	}
+	return s.alertEvent(ctx, rev, matches, before)
+}
+
+// inReach says whether a revision can be about the window: what was last updated before it cannot.
+func (s *session) inReach(rev *storev1.Revision) bool {
+	return !s.explicit || !rev.GetUpdatedTime().AsTime().Before(s.window.Start.Add(-s.tolerance))
+}
+
+// match returns the Actors that an alert matches, in the request's order.
+func (s *session) match(alert *integrationv1.Alert) []*integrationv1.ActorMatch {
+	if s.subscriber.every {
+		return nil
+	}
+	devices := match.DevicesOf(alert)
+	candidates := map[*actor]bool{}
+	for _, k := range devices.Keys() {
+		for _, a := range s.byKey[k] {
+			candidates[a] = true
+		}
+	}
+	if len(candidates) == 0 {
+		return nil
+	}
+	activity := match.ActivityOf(alert, s.window, s.tolerance)
+	var matches []*integrationv1.ActorMatch
+	for _, a := range s.actors {
+		if !candidates[a] {
+			continue
+		}
+		if m := devices.Match(a.Actor, a.resolution); m != nil {
+			m.Counts = match.Counts(m, activity)
+			matches = append(matches, m)
+		}
+	}
+	return matches
+}
+
+// deviceFact takes a device fact. Where it gives an Actor a device, the stream looks through the entries about that device that it
+// has passed, and sends what matches now, at this entry's position.
+func (s *session) deviceFact(ctx context.Context, sequence uint64, f *storev1.DeviceFact, dry bool) ([]event, error) {
+	var again []uint64
+	for _, a := range s.concerned(f.GetDevice()) {
+		a.take(f)
+		earlier, err := s.secondLook(ctx, a, sequence)
+		if err != nil {
+			return nil, err
+		}
+		again = append(again, earlier...)
+	}
+	slices.Sort(again)
+	var events []event
+	for _, earlier := range slices.Compact(again) {
+		p, err := s.feed.entry(ctx, earlier)
+		if errors.Is(err, store.ErrTrimmed) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		e, err := s.revision(ctx, earlier, p.Entry.GetRevision(), dry)
+		if err != nil {
+			return nil, err
+		}
+		if e != nil {
+			events = append(events, event{alert: e})
+		}
+	}
+	return events, nil
+}
+
+// secondLook makes the devices that an Actor has now its own, and returns the revisions about them that were passed before. A
+// device that one of them was merged into is one of them too.
+func (s *session) secondLook(ctx context.Context, a *actor, sequence uint64) ([]uint64, error) {
+	var revisions []uint64
+	for {
+		a.resolve()
+		keys := a.newKeys()
+		if len(keys) == 0 {
+			return revisions, nil
+		}
+		for _, key := range keys {
+			s.concern(key, a)
+			for _, earlier := range s.feed.about(key, s.scanFrom(), sequence-1) {
+				p, err := s.feed.entry(ctx, earlier)
+				if errors.Is(err, store.ErrTrimmed) {
+					continue
+				}
+				if err != nil {
+					return nil, err
+				}
+				if f := p.Entry.GetDeviceFact(); f != nil {
+					a.take(f)
+				} else {
+					revisions = append(revisions, earlier)
+				}
+			}
+		}
+	}
+}
+
+// take takes a fact about a device into what the Actor's devices are worked out from.
+func (a *actor) take(f *storev1.DeviceFact) {
+	if f.GetGone() {
+		delete(a.facts, f.GetDevice().GetMdeDeviceId())
+		return
+	}
+	a.facts[f.GetDevice().GetMdeDeviceId()] = f.GetDevice()
+}
+
+// newKeys returns the keys of the Actor's devices, and of those that one was merged into, that were not looked for yet.
+func (a *actor) newKeys() []match.Key {
+	keys := a.resolution.Keys()
+	for _, d := range a.facts {
+		if id := d.GetMergedIntoDeviceId(); id != "" {
+			keys = append(keys, match.DeviceIDKey(id))
+		}
+	}
+	keys = slices.DeleteFunc(keys, func(k match.Key) bool { return a.lookedFor[k] })
+	for _, k := range keys {
+		a.lookedFor[k] = true
+	}
+	return keys
+}
+
+// concerned returns the Actors that share a key with a device, or had it as a fact, in the request's order.
+func (s *session) concerned(device *integrationv1.Device) []*actor {
+	share := map[*actor]bool{}
+	for _, k := range match.DeviceKeys(device) {
+		for _, a := range s.byKey[k] {
+			share[a] = true
+		}
+	}
+	var list []*actor
+	for _, a := range s.actors {
+		if share[a] || a.facts[device.GetMdeDeviceId()] != nil {
+			list = append(list, a)
+		}
+	}
+	return list
+}
+
+// resolve works out anew which devices the Actor is.
+func (a *actor) resolve() {
+	devices := make([]*integrationv1.Device, 0, len(a.facts))
+	for _, d := range a.facts {
+		devices = append(devices, d)
+	}
+	slices.SortFunc(devices, func(x, y *integrationv1.Device) int {
+		return compare(x.GetMdeDeviceId(), y.GetMdeDeviceId())
+	})
+	a.resolution = match.Resolve(a.Actor, devices)
+}
+
+// scanFrom is the first sequence that may concern the stream.
+func (s *session) scanFrom() uint64 {
+	if s.explicit {
+		return 1
+	}
+	return s.token.GetStartSequence() + 1
+}

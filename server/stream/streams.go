@@ -1,0 +1,270 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"defender-integration/collector"
+	storev1 "defender-integration/gen/defender/integration/store/v1"
+	integrationv1 "defender-integration/gen/defender/integration/v1"
+	"defender-integration/match"
+	"defender-integration/server/failure"
+	"defender-integration/store"
+)
+
+// joinLimit is how long a stream waits for the collector of its integration to have opened the journal.
+const joinLimit = 10 * time.Second
+
+// Options are what [Streams] works with.
+type Options struct {
+	Store      store.Store
+	Collectors *collector.Manager
+	Log        *slog.Logger
+}
+
+// Streams sends streams of alerts. It is safe for concurrent use.
+type Streams struct {
+	options Options
+	ctx     context.Context //nolint:containedctx // The feeds live as long as the process, not as a call.
+
+	mu    sync.Mutex
+	feeds map[string]*feed // by journal
+	reads sync.WaitGroup
+}
+
+// New returns streams whose feeds read until ctx ends; Wait returns when they have ended.
+func New(ctx context.Context, options Options) *Streams {
+	return &Streams{options: options, ctx: ctx, feeds: map[string]*feed{}}
+}
+
+// Wait returns when every feed has ended.
+func (s *Streams) Wait() { s.reads.Wait() }
+
+// Stream sends the events of one stream until it ends, in order and from the caller's goroutine. It returns nil at the end of a
+// bounded stream, a *failure.Error where the caller is to learn why it ends, and ctx's error when ctx ends.
+func (s *Streams) Stream(ctx context.Context, request *integrationv1.StreamAlertsRequest, send SendFunc) error {
+	record, _, err := s.options.Store.Record(ctx, request.GetIntegrationId())
+	if errors.Is(err, store.ErrNotFound) {
+		return failure.IntegrationNotFound(request.GetIntegrationId())
+	}
+	if err != nil {
+		return err
+	}
+	token, err := s.requestToken(request)
+	if err != nil {
+		return err
+	}
+	joining, cancel := context.WithTimeoutCause(ctx, joinLimit, errJoinLimit)
+	defer cancel()
+	c, err := s.options.Collectors.Collector(joining, request.GetIntegrationId(), record.GetUid())
+	if err == nil {
+		err = s.join(ctx, joining, c, request, token, send)
+	}
+	switch {
+	case err == nil, ctx.Err() != nil:
+		return err
+	case errors.Is(context.Cause(joining), errJoinLimit) && errors.Is(err, context.DeadlineExceeded):
+		return unavailable().Because(err)
+	case errors.Is(err, collector.ErrStopped), errors.Is(err, errDeleted):
+		return s.ended(ctx, request.GetIntegrationId(), record.GetUid())
+	case errors.Is(err, store.ErrDamaged):
+		// The collector finds the same when it recovers the journal, and gives it a new identity.
+		c.Recover()
+		return unavailable().Because(err)
+	}
+	return err
+}
+
+// join makes the stream a member of its collector and runs it.
+func (s *Streams) join(
+	ctx, joining context.Context, c *collector.Collector, request *integrationv1.StreamAlertsRequest,
+	token *storev1.ResumeToken, send SendFunc,
+) error {
+	// Who joins first and looks for its start then is behind every pair that lacks the facts about its Actors' devices.
+	member, checkpoint, err := c.Join(joining, texts(keysOf(request)))
+	if err != nil {
+		return err
+	}
+	defer member.Leave()
+	f, err := s.feed(joining, c.UID())
+	if err != nil {
+		return err
+	}
+	session, err := s.begin(joining, request, c.UID(), f, checkpoint, token)
+	if err != nil {
+		return err
+	}
+	defer session.close()
+	err = (&runner{session: session, member: member, collector: c, send: send}).run(ctx)
+	if errors.Is(err, errReplaced) {
+		return s.replaced(session.token)
+	}
+	return err
+}
+
+// errJoinLimit is the cause of a joining that took too long.
+var errJoinLimit = errors.New("joining took too long")
+
+// keysOf returns the keys of all Actors of a request.
+func keysOf(request *integrationv1.StreamAlertsRequest) []match.Key {
+	var keys []match.Key
+	for _, a := range request.GetActors() {
+		keys = append(keys, match.ActorKeys(a)...)
+	}
+	return keys
+}
+
+// feed returns the feed of a journal, begun where it was not.
+func (s *Streams) feed(ctx context.Context, uid string) (*feed, error) {
+	journal, err := s.options.Store.Journal(ctx, uid)
+	if err != nil {
+		return nil, fmt.Errorf("open the journal: %w", err)
+	}
+	s.mu.Lock()
+	f := s.feeds[uid]
+	if f == nil || f.ended() {
+		f = newFeed(journal)
+		s.feeds[uid] = f
+		s.reads.Go(func() {
+			f.run(s.ctx)
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if s.feeds[uid] == f {
+				delete(s.feeds, uid)
+			}
+		})
+	}
+	s.mu.Unlock()
+	select {
+	case <-f.started:
+		return f, nil
+	case <-f.done:
+		return nil, f.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (f *feed) ended() bool {
+	select {
+	case <-f.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// requestToken reads a request's token and refuses another request's. It returns nil where there is none.
+func (s *Streams) requestToken(request *integrationv1.StreamAlertsRequest) (*storev1.ResumeToken, error) {
+	if request.GetResumeToken() == "" {
+		return nil, nil
+	}
+	token, err := decodeToken(request.GetResumeToken())
+	if err != nil {
+		return nil, err
+	}
+	own := &storev1.ResumeToken{IntegrationId: request.GetIntegrationId(), Binding: bindingOf(request)}
+	if differs := foreign(token, own); differs != "" {
+		return nil, failure.New(integrationv1.ErrorReason_ERROR_REASON_RESUME_TOKEN_FOREIGN,
+			"resume_token was given to a request with another %s; resume with the same request, or without a token", differs).
+			With("differs", differs)
+	}
+	return token, nil
+}
+
+// begin makes the session of a request, at the position of its token.
+func (s *Streams) begin(
+	ctx context.Context, request *integrationv1.StreamAlertsRequest, uid string,
+	f *feed, checkpoint *storev1.Checkpoint, token *storev1.ResumeToken,
+) (*session, error) {
+	fresh := &storev1.ResumeToken{
+		Format:        tokenFormat,
+		Uid:           uid,
+		Identity:      f.identity,
+		StartSequence: checkpoint.GetLastSequence(),
+		IntegrationId: request.GetIntegrationId(),
+		Binding:       bindingOf(request),
+	}
+	if request.GetWindow().GetStartTime() == nil {
+		fresh.StartTime = timestamppb.Now()
+	}
+	if token == nil {
+		return newSession(request, f, fresh), nil
+	}
+	first, last, floor := f.bounds()
+	oldest := proto.Clone(token).(*storev1.ResumeToken)
+	oldest.Uid, oldest.Identity, oldest.Completed = uid, f.identity, false
+	oldest.Sequence, oldest.Ordinal = first-1, wholeEntry
+	switch {
+	case token.GetUid() != uid || token.GetIdentity() != f.identity:
+		oldest.StartSequence = first - 1
+		return nil, replaced(oldest)
+	case token.GetSequence()+1 < first:
+		return nil, failure.New(integrationv1.ErrorReason_ERROR_REASON_RESUME_TOKEN_EXPIRED,
+			"what came after resume_token is no longer kept (the journal reaches back to what was last updated at %s); resume with "+
+				"the oldest token that works, or begin anew", floor.UTC().Format(time.RFC3339)).
+			With("oldest_resume_token", encodeToken(oldest)).With("oldest_sequence", strconv.FormatUint(first, 10))
+	case token.GetSequence() > max(last, checkpoint.GetLastSequence()):
+		return nil, failure.New(integrationv1.ErrorReason_ERROR_REASON_RESUME_TOKEN_INVALID,
+			"resume_token names a position that the journal has not reached; give the token of an event exactly as it came")
+	}
+	if token.GetCompleted() {
+		// The same window is judged again, by what comes now.
+		token.StartSequence, token.Completed = token.GetSequence(), false
+	}
+	if err := f.await(ctx, token.GetSequence()); err != nil {
+		return nil, err
+	}
+	session := newSession(request, f, token)
+	if err := session.rebuild(ctx, position{token.GetSequence(), token.GetOrdinal()}); err != nil {
+		session.close()
+		return nil, err
+	}
+	return session, nil
+}
+
+// replaced refuses a token of a journal that is no more.
+func replaced(oldest *storev1.ResumeToken) error {
+	return failure.New(integrationv1.ErrorReason_ERROR_REASON_RESUME_TOKEN_JOURNAL_REPLACED,
+		"the journal was replaced: the integration was registered again, or its journal was damaged or lost; resume with the "+
+			"oldest token that works, which may repeat what was sent before, or begin anew").
+		With("oldest_resume_token", encodeToken(oldest))
+}
+
+// replaced ends a running stream whose journal was replaced.
+func (s *Streams) replaced(token *storev1.ResumeToken) error {
+	s.mu.Lock()
+	f := s.feeds[token.GetUid()]
+	s.mu.Unlock()
+	oldest := proto.Clone(token).(*storev1.ResumeToken)
+	if f != nil {
+		oldest.Identity = f.identity
+	}
+	oldest.Sequence, oldest.Ordinal, oldest.StartSequence = 0, wholeEntry, 0
+	return replaced(oldest)
+}
+
+// ended says why a stream's collector or journal is no more.
+func (s *Streams) ended(ctx context.Context, id, uid string) error {
+	record, _, err := s.options.Store.Record(ctx, id)
+	switch {
+	case errors.Is(err, store.ErrNotFound), err == nil && record.GetUid() != uid:
+		return failure.IntegrationNotFound(id)
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	return failure.Draining()
+}
+
+func unavailable() *failure.Error {
+	return failure.New(integrationv1.ErrorReason_ERROR_REASON_STORE_UNAVAILABLE,
+		"the integration's journal cannot be read now; it is tried again by itself")
+}

@@ -1,0 +1,99 @@
+package stream
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"hash/crc32"
+	"math"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	storev1 "defender-integration/gen/defender/integration/store/v1"
+	integrationv1 "defender-integration/gen/defender/integration/v1"
+	"defender-integration/server/failure"
+)
+
+const (
+	// tokenFormat is the version of resume tokens.
+	tokenFormat = 1
+	// wholeEntry is the ordinal of a position behind all events of an entry.
+	wholeEntry = math.MaxUint32
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// position is a place in a stream: a sequence of the journal, and how many events of that entry were sent.
+type position struct {
+	sequence uint64
+	ordinal  uint32
+}
+
+// encodeToken makes the text of a token: the message and a checksum that tells damage. It is no signature: a forged token only
+// moves its forger to another place of a stream that it may read anyway.
+func encodeToken(token *storev1.ResumeToken) string {
+	// Marshalling a message of these fields cannot fail.
+	data, _ := proto.MarshalOptions{Deterministic: true}.Marshal(token)
+	data = binary.BigEndian.AppendUint32(data, crc32.Checksum(data, castagnoli))
+	return base64.RawURLEncoding.EncodeToString(data)
+}
+
+// decodeToken reads the text of a token.
+func decodeToken(text string) (*storev1.ResumeToken, error) {
+	invalid := func(why string) error {
+		return failure.New(integrationv1.ErrorReason_ERROR_REASON_RESUME_TOKEN_INVALID,
+			"resume_token cannot be read: %s; give the token of an event exactly as it came, or none to begin anew", why)
+	}
+	data, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	if err != nil || len(data) < 4 {
+		return nil, invalid("it is not a resume token")
+	}
+	body, sum := data[:len(data)-4], binary.BigEndian.Uint32(data[len(data)-4:])
+	if crc32.Checksum(body, castagnoli) != sum {
+		return nil, invalid("it is damaged")
+	}
+	token := &storev1.ResumeToken{}
+	if err := proto.Unmarshal(body, token); err != nil {
+		return nil, invalid("it is damaged")
+	}
+	if token.GetFormat() != tokenFormat {
+		return nil, invalid("it is of another version of this service")
+	}
+	return token, nil
+}
+
+// bindingOf hashes what of a request its tokens are bound to. The order of the Actors does not count.
+func bindingOf(request *integrationv1.StreamAlertsRequest) *storev1.ResumeToken_Binding {
+	actors := slices.Clone(request.GetActors())
+	slices.SortFunc(actors, func(a, b *integrationv1.Actor) int { return strings.Compare(a.GetActorId(), b.GetActorId()) })
+	return &storev1.ResumeToken_Binding{
+		Actors: hashOf(&integrationv1.StreamAlertsRequest{Actors: actors}),
+		Window: hashOf(&integrationv1.StreamAlertsRequest{Window: request.GetWindow()}),
+		Thresholds: hashOf(&integrationv1.StreamAlertsRequest{
+			Wait: request.GetWait(), Tolerance: request.GetTolerance(), OnTime: request.GetOnTime(),
+		}),
+	}
+}
+
+func hashOf(message proto.Message) []byte {
+	data, _ := proto.MarshalOptions{Deterministic: true}.Marshal(message)
+	sum := sha256.Sum256(data)
+	return sum[:16]
+}
+
+// foreign says what of a request differs from the one that a token was given to; "" where nothing does.
+func foreign(token, own *storev1.ResumeToken) string {
+	switch {
+	case token.GetIntegrationId() != own.GetIntegrationId():
+		return "integration_id"
+	case !slices.Equal(token.GetBinding().GetActors(), own.GetBinding().GetActors()):
+		return "actors"
+	case !slices.Equal(token.GetBinding().GetWindow(), own.GetBinding().GetWindow()):
+		return "window"
+	case !slices.Equal(token.GetBinding().GetThresholds(), own.GetBinding().GetThresholds()):
+		return "wait, tolerance or on_time"
+	}
+	return ""
+}

@@ -1,0 +1,276 @@
+package server_test
+
+import (
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
+
+	integrationv1 "defender-integration/gen/defender/integration/v1"
+)
+
+// change returns an update of contoso.
+func change(integration *integrationv1.Integration, paths ...string) *integrationv1.UpdateIntegrationRequest {
+	if integration != nil && integration.IntegrationId == "" {
+		integration.IntegrationId = "contoso"
+	}
+	return &integrationv1.UpdateIntegrationRequest{Integration: integration, UpdateMask: &fieldmaskpb.FieldMask{Paths: paths}}
+}
+
+// storedSecret returns the client secret that the connectivity test would use.
+func (h *harness) storedSecret(t *testing.T) string {
+	t.Helper()
+	request := &integrationv1.TestConnectivityRequest{Subject: &integrationv1.TestConnectivityRequest_IntegrationId{IntegrationId: "contoso"}}
+	if _, err := h.client.TestConnectivity(t.Context(), request); err != nil {
+		t.Fatal(err)
+	}
+	return h.tests.secrets.GetClientSecret()
+}
+
+func TestUpdateChangesWhatTheMaskNamesAndNothingElse(t *testing.T) {
+	h := newHarness(t, harnessOptions{allowed: []string{"graph.test:8443", "login.test:443", "devices.test:443"}})
+	before := h.register(t, contoso())
+
+	steps := []struct {
+		request *integrationv1.UpdateIntegrationRequest
+		want    func(*integrationv1.Integration)
+		secret  string
+	}{
+		{
+			request: change(&integrationv1.Integration{Paused: true, DisplayName: "not in the mask"}, "paused"),
+			want: func(i *integrationv1.Integration) {
+				i.Paused = true
+			},
+			secret: secret,
+		},
+		{
+			request: change(&integrationv1.Integration{DisplayName: "Contoso"}, "display_name", "paused"),
+			want: func(i *integrationv1.Integration) {
+				i.DisplayName, i.Paused = "Contoso", false
+			},
+			secret: secret,
+		},
+		{
+			request: change(&integrationv1.Integration{Authentication: &integrationv1.Authentication{Credential: clientSecret("second")}},
+				"authentication.client_secret"),
+			want:   func(*integrationv1.Integration) {},
+			secret: "second",
+		},
+		{
+			request: change(&integrationv1.Integration{
+				Endpoint:       &integrationv1.Endpoint{Host: "graph.test", Port: 8443},
+				Authentication: &integrationv1.Authentication{Credential: clientSecret("third")},
+			}, "endpoint.port", "authentication.client_secret.value", "endpoint.host"),
+			want: func(i *integrationv1.Integration) {
+				i.Endpoint.Host, i.Endpoint.Port = "graph.test", 8443
+			},
+			secret: "third",
+		},
+		{
+			// A message that the mask names and the request leaves out goes back to its defaults.
+			request: change(&integrationv1.Integration{Authentication: &integrationv1.Authentication{Credential: clientSecret("fourth")}},
+				"endpoint", "authentication.client_secret"),
+			want: func(i *integrationv1.Integration) {
+				i.Endpoint.Host, i.Endpoint.Port = "graph.microsoft.com", 443
+			},
+			secret: "fourth",
+		},
+		{
+			request: change(&integrationv1.Integration{DeviceSource: &integrationv1.DeviceSource{Kind: integrationv1.DeviceSource_KIND_NONE}},
+				"device_source.kind"),
+			want: func(i *integrationv1.Integration) {
+				i.DeviceSource = &integrationv1.DeviceSource{Kind: integrationv1.DeviceSource_KIND_NONE}
+			},
+			secret: "fourth",
+		},
+	}
+	for i, step := range steps {
+		response, err := h.client.UpdateIntegration(t.Context(), step.request)
+		if err != nil {
+			t.Fatalf("step %d: %v", i, err)
+		}
+		got, want := response.GetIntegration(), proto.CloneOf(before)
+		step.want(want)
+		if got.GetEtag() == before.GetEtag() {
+			t.Errorf("step %d: the etag is still %s", i, got.GetEtag())
+		}
+		before = proto.CloneOf(got)
+		for _, integration := range []*integrationv1.Integration{got, want} {
+			integration.Etag, integration.UpdateTime, integration.Status = "", nil, nil
+		}
+		if !proto.Equal(got, want) {
+			t.Errorf("step %d:\n%v\nwant\n%v", i, got, want)
+		}
+		if stored := h.storedSecret(t); stored != step.secret {
+			t.Errorf("step %d: the stored secret is %q, want %q", i, stored, step.secret)
+		}
+	}
+}
+
+func TestUpdateKeepsTheJournal(t *testing.T) {
+	h := newHarness(t, harnessOptions{})
+	h.register(t, contoso())
+	uid := func() string {
+		record, _, err := h.store.Record(t.Context(), "contoso")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return record.GetUid()
+	}
+	before := uid()
+	if _, err := h.client.UpdateIntegration(t.Context(), change(&integrationv1.Integration{Paused: true}, "paused")); err != nil {
+		t.Fatal(err)
+	}
+	if after := uid(); after != before {
+		t.Errorf("the uid was %s and is %s", before, after)
+	}
+}
+
+func TestUpdateThatChangesNothingKeepsTheEtag(t *testing.T) {
+	h := newHarness(t, harnessOptions{})
+	before := h.register(t, contoso())
+	response, err := h.client.UpdateIntegration(t.Context(),
+		change(&integrationv1.Integration{Authentication: &integrationv1.Authentication{Credential: clientSecret(secret)}}, "paused", "authentication.client_secret.value"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := response.GetIntegration(); !proto.Equal(got, before) {
+		t.Errorf("%v\nwant\n%v", got, before)
+	}
+}
+
+func TestUpdateValidateOnlyStoresNothing(t *testing.T) {
+	h := newHarness(t, harnessOptions{})
+	before := h.register(t, contoso())
+	request := change(&integrationv1.Integration{DisplayName: "Contoso"}, "display_name")
+	request.ValidateOnly = true
+	response, err := h.client.UpdateIntegration(t.Context(), request)
+	if err != nil || response.GetIntegration().GetDisplayName() != "Contoso" {
+		t.Fatalf("%v, %v", response, err)
+	}
+	got, err := h.client.GetIntegration(t.Context(), &integrationv1.GetIntegrationRequest{IntegrationId: "contoso"})
+	if err != nil || !proto.Equal(got.GetIntegration(), before) {
+		t.Errorf("%v, %v, want %v", got.GetIntegration(), err, before)
+	}
+}
+
+func TestUpdateWithTheCurrentEtag(t *testing.T) {
+	h := newHarness(t, harnessOptions{})
+	before := h.register(t, contoso())
+	request := change(&integrationv1.Integration{Paused: true, Etag: before.GetEtag()}, "paused")
+	if _, err := h.client.UpdateIntegration(t.Context(), request); err != nil {
+		t.Fatal(err)
+	}
+	// The same etag is an old one now.
+	_, err := h.client.UpdateIntegration(t.Context(), request)
+	info := wantFailure(t, err, codes.Aborted, integrationv1.ErrorReason_ERROR_REASON_ETAG_MISMATCH, `"contoso"`, "read it again")
+	current, err := h.client.GetIntegration(t.Context(), &integrationv1.GetIntegrationRequest{IntegrationId: "contoso"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.GetMetadata()["etag"] != current.GetIntegration().GetEtag() || info.GetMetadata()["integration_id"] != "contoso" {
+		t.Errorf("metadata %v, current etag %s", info.GetMetadata(), current.GetIntegration().GetEtag())
+	}
+}
+
+func TestUpdateRefusals(t *testing.T) {
+	h := newHarness(t, harnessOptions{allowed: []string{"other.test:443"}})
+	h.register(t, contoso())
+	stored, _, err := h.store.Record(t.Context(), "contoso")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := proto.CloneOf(stored)
+
+	invalid := integrationv1.ErrorReason_ERROR_REASON_INVALID_REQUEST
+	immutable := integrationv1.ErrorReason_ERROR_REASON_IMMUTABLE_FIELD
+	credentials := integrationv1.ErrorReason_ERROR_REASON_CREDENTIALS_REQUIRED
+	other := &integrationv1.Endpoint{Host: "other.test"}
+	tests := map[string]struct {
+		request *integrationv1.UpdateIntegrationRequest
+		code    codes.Code
+		reason  integrationv1.ErrorReason
+		field   string
+		words   []string
+	}{
+		"no integration": {change(nil, "paused"), codes.InvalidArgument, invalid, "integration", []string{"required"}},
+		"no id": {&integrationv1.UpdateIntegrationRequest{
+			Integration: &integrationv1.Integration{Paused: true}, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"paused"}},
+		}, codes.InvalidArgument, invalid, "integration.integration_id", []string{"which integration"}},
+		"no mask": {&integrationv1.UpdateIntegrationRequest{Integration: &integrationv1.Integration{IntegrationId: "contoso"}},
+			codes.InvalidArgument, invalid, "update_mask", []string{"required"}},
+		"empty mask": {change(&integrationv1.Integration{}), codes.InvalidArgument, invalid, "update_mask", []string{"at least one field"}},
+		"unknown field": {change(&integrationv1.Integration{}, "paused", "colour"),
+			codes.InvalidArgument, invalid, "update_mask", []string{`"colour"`, "no field"}},
+		"unknown field inside": {change(&integrationv1.Integration{}, "endpoint.colour"),
+			codes.InvalidArgument, invalid, "update_mask", []string{`"endpoint.colour"`}},
+		"inside a duration": {change(&integrationv1.Integration{}, "polling.fast_interval.seconds"),
+			codes.InvalidArgument, invalid, "update_mask", []string{`"polling.fast_interval.seconds"`}},
+		"inside a text": {change(&integrationv1.Integration{}, "display_name.first"),
+			codes.InvalidArgument, invalid, "update_mask", []string{`"display_name.first"`}},
+		"everything": {change(&integrationv1.Integration{}, "*"), codes.InvalidArgument, invalid, "update_mask", []string{`"*"`}},
+		"output field": {change(&integrationv1.Integration{}, "status.state"),
+			codes.InvalidArgument, invalid, "update_mask", []string{`"status.state"`, "only the service sets"}},
+		"tenant": {change(&integrationv1.Integration{TenantId: "other"}, "tenant_id"),
+			codes.InvalidArgument, immutable, "tenant_id", []string{"never changes", "register another"}},
+		"API":   {change(&integrationv1.Integration{}, "api"), codes.InvalidArgument, immutable, "api", []string{"never changes"}},
+		"cloud": {change(&integrationv1.Integration{}, "cloud"), codes.InvalidArgument, immutable, "cloud", []string{"never changes"}},
+		"nobody's integration": {change(&integrationv1.Integration{IntegrationId: "nobody"}, "paused"),
+			codes.NotFound, integrationv1.ErrorReason_ERROR_REASON_INTEGRATION_NOT_FOUND, "", []string{`"nobody"`}},
+		"an id that none can have": {change(&integrationv1.Integration{IntegrationId: "../*>"}, "paused"),
+			codes.NotFound, integrationv1.ErrorReason_ERROR_REASON_INTEGRATION_NOT_FOUND, "", []string{`"../*>"`}},
+		"old etag": {change(&integrationv1.Integration{Etag: "0", Paused: true}, "paused"),
+			codes.Aborted, integrationv1.ErrorReason_ERROR_REASON_ETAG_MISMATCH, "", []string{"read it again"}},
+		"a value that breaks a rule": {change(&integrationv1.Integration{Endpoint: &integrationv1.Endpoint{Host: "a/b"}}, "endpoint.host"),
+			codes.InvalidArgument, invalid, "integration.endpoint.host", []string{"without scheme, port or path"}},
+		"authentication without its parts": {change(&integrationv1.Integration{}, "authentication"),
+			codes.InvalidArgument, invalid, "integration.authentication", []string{"required"}},
+		"a host that is not allowed": {change(&integrationv1.Integration{
+			Endpoint:       &integrationv1.Endpoint{Host: "nobody.test"},
+			Authentication: &integrationv1.Authentication{Credential: clientSecret("new")},
+		}, "endpoint.host", "authentication.client_secret"),
+			codes.FailedPrecondition, integrationv1.ErrorReason_ERROR_REASON_ENDPOINT_NOT_ALLOWED, "endpoint.host", []string{"nobody.test:443"}},
+		"another host without the secret": {change(&integrationv1.Integration{Endpoint: other}, "endpoint.host"),
+			codes.FailedPrecondition, credentials, "authentication.client_secret.value", []string{"endpoint", "client_secret", "update_mask"}},
+		"another login without the secret": {change(&integrationv1.Integration{
+			Authentication: &integrationv1.Authentication{AuthorizationUrl: "https://other.test/token"},
+		}, "authentication.authorization_url"),
+			codes.FailedPrecondition, credentials, "authentication.client_secret.value", []string{"authentication.authorization_url"}},
+		"other devices without the secret": {change(&integrationv1.Integration{DeviceSource: &integrationv1.DeviceSource{Endpoint: other}}, "device_source.endpoint.host"),
+			codes.FailedPrecondition, credentials, "authentication.client_secret.value", []string{"device_source.endpoint"}},
+		"another host with a secret that the mask leaves out": {change(&integrationv1.Integration{
+			Endpoint: other, Authentication: &integrationv1.Authentication{Credential: clientSecret("new")},
+		}, "endpoint.host"),
+			codes.FailedPrecondition, credentials, "authentication.client_secret.value", []string{"update_mask"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := h.client.UpdateIntegration(t.Context(), test.request)
+			info := wantFailure(t, err, test.code, test.reason, test.words...)
+			if got := info.GetMetadata()["field"]; got != test.field {
+				t.Errorf("field %q, want %q", got, test.field)
+			}
+		})
+	}
+	after, _, err := h.store.Record(t.Context(), "contoso")
+	if err != nil || !proto.Equal(after, before) {
+		t.Errorf("what was refused changed the record: %v, %v", after, err)
+	}
+}
+
+func TestRecordsOfTheStoreHoldNoSecretField(t *testing.T) {
+	h := newHarness(t, harnessOptions{})
+	h.register(t, contoso())
+	record, _, err := h.store.Record(t.Context(), "contoso")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if record.GetFormat() != 1 || record.GetIntegration().GetEtag() != "" || record.GetIntegration().GetStatus() != nil ||
+		record.GetIntegration().GetAuthentication().GetClientSecret() == nil {
+		t.Errorf("record %v", record)
+	}
+	if value := record.GetIntegration().GetAuthentication().GetClientSecret().GetValue(); value != "" {
+		t.Error("the record's settings hold the secret")
+	}
+}
