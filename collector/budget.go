@@ -2,8 +2,11 @@ package collector
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -46,9 +49,10 @@ func newBudgets(ledgers store.Ledgers, allowances map[defender.Limit][]Allowance
 	return &budgets{ledgers: ledgers, allowances: allowances, open: map[string]*budget{}}
 }
 
-// application names an application at a tenant: what Microsoft counts by.
+// application names an application at a tenant, which is what Microsoft counts by, in letters that a ledger's key may have.
 func application(integration *integrationv1.Integration) string {
-	return integration.GetTenantId() + "." + integration.GetAuthentication().GetClientId()
+	sum := sha256.Sum256([]byte(strings.ToLower(integration.GetTenantId() + "\x00" + integration.GetAuthentication().GetClientId())))
+	return hex.EncodeToString(sum[:16])
 }
 
 // spender returns the function that the adapter of an application asks before each call.

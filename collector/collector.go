@@ -100,11 +100,11 @@ func (c *Collector) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := c.work(ctx)
-		if ctx.Err() != nil || errors.Is(err, store.ErrNotFound) {
+		if ctx.Err() != nil {
 			return
 		}
 		c.log.Error("The journal cannot be written; recovering it.", "error", err)
-		c.setProblem(storeProblem(err), time.Time{})
+		c.setProblem(storeProblem(err), time.Time{}, time.Time{})
 		if time.Since(began) > c.settings.RetryMax {
 			wait = c.settings.RetryMin
 		}
@@ -121,7 +121,7 @@ func (c *Collector) work(ctx context.Context) error {
 	c.plan = newPlan(c.settings, time.Now())
 	for ctx.Err() == nil {
 		if err := c.connect(); err != nil {
-			c.setProblem(problemOf(err), time.Time{})
+			c.setProblem(problemOf(err), time.Time{}, time.Time{})
 		}
 		if c.foundDamaged() {
 			return &storeError{store.ErrDamaged}
@@ -231,6 +231,8 @@ func (c *Collector) connect() error {
 	}
 	c.disconnect()
 	c.plan.release()
+	// What was mended is seen at once.
+	c.plan.poll = time.Time{}
 	c.source, c.plan.connectError = c.options.Connect(record, c.budgets.spender(application(record.GetIntegration())))
 	return c.plan.connectError
 }
@@ -288,8 +290,8 @@ func (c *Collector) take(ctx context.Context, e *defender.Element) error {
 		return nil
 	}
 	now := time.Now()
-	firstSeen, number := c.index.next(e.Key, now)
-	entry := newRevision(e, now, firstSeen, number)
+	firstSeen, previous := c.index.before(e.Key, now)
+	entry := newRevision(e, now, firstSeen, previous)
 	c.metrics.revision(c.id, entry.GetRevision())
 	c.add(entry)
 	if len(c.pending) >= pendingEntries || c.size >= pendingBytes {

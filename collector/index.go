@@ -36,7 +36,6 @@ type history struct {
 // revision is one revision of an alert.
 type revision struct {
 	sequence uint64
-	number   int
 	updated  time.Time
 	content  digest
 	// readTime says that the element told no last update: updated is when it was read.
@@ -95,13 +94,13 @@ func (x *index) admits(e *defender.Element) bool {
 	return !e.Updated.Before(h.newest)
 }
 
-// next returns when the alert of that key was first read, or now, and which revision of it comes next.
-func (x *index) next(key string, now time.Time) (firstSeen time.Time, number int) {
+// before returns when the alert of that key was first read, or now, and the sequence of its last revision, or 0.
+func (x *index) before(key string, now time.Time) (firstSeen time.Time, previous uint64) {
 	h := x.alerts[key]
 	if h == nil {
-		return now, 1
+		return now, 0
 	}
-	return h.firstSeen, h.revisions[len(h.revisions)-1].number + 1
+	return h.firstSeen, h.revisions[len(h.revisions)-1].sequence
 }
 
 // add takes an entry in: one of the journal's, or one that is about to be appended under that sequence.
@@ -119,7 +118,6 @@ func (x *index) add(sequence uint64, entry *storev1.Entry) {
 		}
 		r := revision{
 			sequence: sequence,
-			number:   int(rev.GetNumber()),
 			updated:  item.updated,
 			content:  digestOf(rev.GetContentHash()),
 			readTime: rev.GetAlert().GetLastUpdateTime() == nil,

@@ -37,7 +37,6 @@ func (c *Collector) poll(ctx context.Context) error {
 		}
 		c.plan.saved = through
 	}
-	c.tellNextPoll()
 	return c.prove(ctx, pair, false)
 }
 
@@ -55,11 +54,11 @@ func (c *Collector) pollSince() time.Time {
 	return c.record.GetIntegration().GetCreateTime().AsTime().Add(-c.settings.Overlap)
 }
 
-func (c *Collector) tellNextPoll() {
+// nextPoll returns when the next poll is due.
+func (c *Collector) nextPoll() time.Time {
 	c.mu.Lock()
-	at := laterOf(c.plan.poll.Add(c.interval()), c.plan.alertGate.until)
-	c.mu.Unlock()
-	c.update(func(s *Snapshot) { s.NextPoll = at })
+	defer c.mu.Unlock()
+	return laterOf(c.plan.poll.Add(c.interval()), c.plan.alertGate.until)
 }
 
 // reread reads deeper, for what became visible late.
@@ -113,8 +112,7 @@ func (c *Collector) failed(ctx context.Context, err error) {
 	}
 	problem, until := c.plan.alertGate.note(c.settings, err)
 	c.log.Warn("Reading alerts failed.", "reason", problem.GetReason(), "error", err, "again_at", c.plan.alertGate.until)
-	c.setProblem(problem, until)
-	c.tellNextPoll()
+	c.setProblem(problem, until, c.nextPoll())
 }
 
 // note closes a gate for an error, and returns what to tell of it: the problem, and until when Microsoft or the budget keeps us

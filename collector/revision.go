@@ -19,7 +19,7 @@ import (
 const textBound = 16 << 10
 
 // newRevision makes the entry of an element, cut to what an entry can hold.
-func newRevision(e *defender.Element, seen, firstSeen time.Time, number int) *storev1.Entry {
+func newRevision(e *defender.Element, seen, firstSeen time.Time, previous uint64) *storev1.Entry {
 	rev := &storev1.Revision{
 		Key:           e.Key,
 		ContentHash:   e.ContentHash[:],
@@ -29,7 +29,8 @@ func newRevision(e *defender.Element, seen, firstSeen time.Time, number int) *st
 		FirstSeenTime: timestamppb.New(firstSeen),
 		Alert:         e.Alert,
 		Raw:           append([]byte(nil), e.Raw...),
-		Number:        int64(number),
+
+		PreviousSequence: previous,
 	}
 	entry := &storev1.Entry{EntryTime: timestamppb.New(seen), Body: &storev1.Entry_Revision{Revision: rev}}
 	fit(entry, rev)

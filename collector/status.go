@@ -106,8 +106,9 @@ func (c *Collector) setState(state integrationv1.IntegrationStatus_State) {
 	})
 }
 
-// setProblem tells what is wrong with collecting, and until when nothing is called.
-func (c *Collector) setProblem(problem *integrationv1.Problem, until time.Time) {
+// setProblem tells what is wrong with collecting, until when nothing is called where Microsoft said so, and when the next poll is
+// due.
+func (c *Collector) setProblem(problem *integrationv1.Problem, until, nextPoll time.Time) {
 	state := integrationv1.IntegrationStatus_STATE_FAILING
 	switch problem.GetReason() {
 	case integrationv1.ErrorReason_ERROR_REASON_THROTTLED, integrationv1.ErrorReason_ERROR_REASON_BUDGET_SPENT:
@@ -115,7 +116,7 @@ func (c *Collector) setProblem(problem *integrationv1.Problem, until time.Time) 
 	}
 	c.update(func(s *Snapshot) {
 		s.Problem = since(problem, s.Problem)
-		s.ThrottledUntil = until
+		s.ThrottledUntil, s.NextPoll = until, nextPoll
 		if s.state != state {
 			s.state, s.since = state, time.Now()
 		}
@@ -133,7 +134,7 @@ func since(problem, before *integrationv1.Problem) *integrationv1.Problem {
 
 // setGood tells of a good read.
 func (c *Collector) setGood(pair *integrationv1.Pair) {
-	sequence := c.checkpoint.GetLastSequence()
+	sequence, nextPoll := c.checkpoint.GetLastSequence(), c.nextPoll()
 	c.update(func(s *Snapshot) {
 		pairs := []PairAt{{Pair: pair, Sequence: sequence}}
 		for _, p := range s.Pairs {
@@ -142,7 +143,7 @@ func (c *Collector) setGood(pair *integrationv1.Pair) {
 			}
 		}
 		s.Pairs = pairs
-		s.Problem, s.ThrottledUntil, s.lastGood = nil, time.Time{}, pair.GetThrough().AsTime()
+		s.Problem, s.ThrottledUntil, s.NextPoll, s.lastGood = nil, time.Time{}, nextPoll, pair.GetThrough().AsTime()
 		if s.state != integrationv1.IntegrationStatus_STATE_ACTIVE {
 			s.state, s.since = integrationv1.IntegrationStatus_STATE_ACTIVE, time.Now()
 		}

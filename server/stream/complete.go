@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 
+	"google.golang.org/protobuf/proto"
+
 	"defender-integration/defender"
 	storev1 "defender-integration/gen/defender/integration/store/v1"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
@@ -43,7 +45,7 @@ func (s *session) complete(
 	}
 	for _, a := range s.actors {
 		verdict := match.Judge(match.Case{
-			ActorID:    a.request.GetActorId(),
+			ActorID:    a.ID(),
 			Alerts:     j.alerts[a],
 			Resolution: a.resolution,
 			Lookup:     lookup,
@@ -52,9 +54,14 @@ func (s *session) complete(
 			Tolerance:  s.tolerance,
 			OnTime:     s.onTime,
 		})
-		bound := max(completedIDs/len(s.actors), leastIDs)
-		verdict.CountingAlertIds = verdict.CountingAlertIds[:min(len(verdict.CountingAlertIds), bound)]
+		most := max(completedIDs/len(s.actors), leastIDs)
+		verdict.CountingAlertIds = verdict.CountingAlertIds[:min(len(verdict.CountingAlertIds), most)]
 		e.Verdicts = append(e.Verdicts, verdict)
+	}
+	if proto.Size(e) > maxEvent {
+		for _, verdict := range e.GetVerdicts() {
+			verdict.Device = withoutAddresses(verdict.GetDevice())
+		}
 	}
 	return []event{{completed: e}}, nil
 }
@@ -129,7 +136,7 @@ func (s *session) judge(j *judgement, rev *storev1.Revision) {
 
 func (s *session) actorOf(id string) *actor {
 	for _, a := range s.actors {
-		if a.request.GetActorId() == id {
+		if a.ID() == id {
 			return a
 		}
 	}

@@ -1,8 +1,6 @@
 package stream
 
 import (
-	"context"
-	"errors"
 	"strings"
 	"time"
 
@@ -14,16 +12,13 @@ import (
 	storev1 "defender-integration/gen/defender/integration/store/v1"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 	"defender-integration/match"
-	"defender-integration/store"
 )
 
-// maxActorDevices is how many devices *actors* tells of one Actor.
-const maxActorDevices = 16
+// maxEvent is how large an event of the Actors may be, in bytes: well below the 3 MB that no event passes.
+const maxEvent = 2 << 20
 
-// alertEvent makes the event of a revision. before is the sequence of the revision sent before; 0 where there was none.
-func (s *session) alertEvent(
-	ctx context.Context, rev *storev1.Revision, matches []*integrationv1.ActorMatch, before uint64,
-) (*integrationv1.AlertEvent, error) {
+// alertEvent makes the event of an alert's first revision in the stream.
+func (s *session) alertEvent(rev *storev1.Revision, matches []*integrationv1.ActorMatch) *integrationv1.AlertEvent {
 	alert := rev.GetAlert()
 	e := &integrationv1.AlertEvent{
 		Kind:            integrationv1.AlertEvent_KIND_NEW,
@@ -40,20 +35,17 @@ func (s *session) alertEvent(
 	if s.request.GetIncludeRaw() {
 		e.Raw = rev.GetRaw()
 	}
-	if before == 0 {
-		return e, nil
-	}
+	return e
+}
+
+// updateEvent makes the event of a later revision. previous is the one sent before it; nil where trimming dropped that.
+func (s *session) updateEvent(rev *storev1.Revision, matches []*integrationv1.ActorMatch, previous *storev1.Revision) *integrationv1.AlertEvent {
+	e := s.alertEvent(rev, matches)
 	e.Kind = integrationv1.AlertEvent_KIND_UPDATED
-	p, err := s.feed.entry(ctx, before)
-	if errors.Is(err, store.ErrTrimmed) {
-		// What it was is gone: that it is other stands, in what does not.
-		return e, nil
+	if previous != nil {
+		e.ChangedFields = match.ChangedFields(previous.GetAlert(), rev.GetAlert())
 	}
-	if err != nil {
-		return nil, err
-	}
-	e.ChangedFields = match.ChangedFields(p.Entry.GetRevision().GetAlert(), alert)
-	return e, nil
+	return e
 }
 
 // tokenAt returns the token of a position.
@@ -87,21 +79,38 @@ func (s *session) actorsEvent(now collector.Snapshot) *integrationv1.ActorsEvent
 	}
 	for _, a := range s.actors {
 		resolution := match.Resolve(a.Actor, now.Devices.Fitting(texts(a.Keys())))
-		state := &integrationv1.ActorState{
-			ActorId:   a.request.GetActorId(),
-			Knowledge: resolution.Knowledge,
-			Devices:   resolution.Devices[:min(len(resolution.Devices), maxActorDevices)],
-		}
-		switch {
-		case now.DeviceSource == integrationv1.DeviceSource_KIND_NONE:
-			state.Knowledge = integrationv1.ActorState_KNOWLEDGE_NO_DEVICE_SOURCE
-		case now.Devices == nil:
-			state.Knowledge = integrationv1.ActorState_KNOWLEDGE_PENDING
-		}
-		state.Judgeable, state.CannotJudgeReason = match.Judgeable(resolution, lookup, s.window)
+		state := match.State(a.ID(), resolution, lookup, s.window)
 		e.Actors = append(e.Actors, state)
 	}
+	bound(e)
 	return e
+}
+
+// bound cuts how many devices are told of each Actor until the event is not too large.
+func bound(e *integrationv1.ActorsEvent) {
+	for _, most := range []int{64, 16, 4, 1} {
+		for _, state := range e.GetActors() {
+			state.Devices = state.Devices[:min(len(state.Devices), most)]
+		}
+		if proto.Size(e) <= maxEvent {
+			return
+		}
+	}
+	for _, state := range e.GetActors() {
+		for _, d := range state.GetDevices() {
+			d.Device = withoutAddresses(d.GetDevice())
+		}
+	}
+}
+
+// withoutAddresses returns a device but for its addresses, of which there can be any number.
+func withoutAddresses(device *integrationv1.Device) *integrationv1.Device {
+	if device == nil {
+		return nil
+	}
+	d := proto.CloneOf(device)
+	d.IpAddresses = nil
+	return d
 }
 
 // progressEvent tells how far collecting is now. A pair is told only when everything before it was sent.

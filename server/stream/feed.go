@@ -169,7 +169,7 @@ func (f *feed) add(p store.Positioned) {
 	switch body := p.Entry.GetBody().(type) {
 	case *storev1.Entry_Revision:
 		keys = match.AlertKeys(body.Revision.GetAlert())
-		if body.Revision.GetNumber() > 1 {
+		if body.Revision.GetPreviousSequence() != 0 {
 			later = body.Revision.GetKey()
 		}
 	case *storev1.Entry_DeviceFact:

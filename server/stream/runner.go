@@ -39,6 +39,10 @@ type runner struct {
 // rebuild brings a session to the position of a token, by passing what lies before it again.
 func (s *session) rebuild(ctx context.Context, to position) error {
 	s.told, _, _ = s.feed.bounds()
+	if s.subscriber.every {
+		s.position = to
+		return nil
+	}
 	for s.position.sequence < to.sequence {
 		sequences, through := s.feed.next(s.subscriber, s.position.sequence, batch)
 		for _, sequence := range sequences {

@@ -29,8 +29,8 @@ const (
 type session struct {
 	request *integrationv1.StreamAlertsRequest
 	window  match.Window
-	// explicit says that the request names the window's start: the stream begins at the journal's first entry, and passes by what
-	// was last updated before the window. Otherwise it begins behind `start`.
+	// explicit says that the request names the window's start: the stream sends from the journal's first entry on, and passes by
+	// what was last updated before the window. Otherwise it sends what comes behind the token's start.
 	explicit                bool
 	wait, tolerance, onTime time.Duration
 
@@ -42,14 +42,13 @@ type session struct {
 	start    uint64 // what completes the stream lies behind it
 	position position
 	token    *storev1.ResumeToken // of this stream, but for the position
-	sent     map[string]uint64    // by alert key: the sequence of the revision sent last
+	sent     map[string]uint64    // by alert key: the sequence of the revision sent last; unused where every device is asked for
 	told     uint64               // the first entry when a gap was last told
 }
 
 // actor is an Actor of the request and what the facts before the session's position make of it.
 type actor struct {
 	*match.Actor
-	request    *integrationv1.Actor
 	facts      map[string]*integrationv1.Device
 	resolution match.Resolution
 	lookedFor  map[match.Key]bool // the device ids whose entries were looked through
@@ -81,11 +80,14 @@ func newSession(request *integrationv1.StreamAlertsRequest, f *feed, token *stor
 	}
 	if !s.explicit {
 		s.window.Start = token.GetStartTime().AsTime()
-		s.position.sequence = token.GetStartSequence()
+	}
+	if s.subscriber.every {
+		// What was learned of devices before does not concern it.
+		s.position.sequence = s.scanFrom() - 1
 	}
 	f.subscribe(s.subscriber)
 	for _, a := range request.GetActors() {
-		one := &actor{Actor: match.NewActor(a), request: a, facts: map[string]*integrationv1.Device{}, lookedFor: map[match.Key]bool{}}
+		one := &actor{Actor: match.NewActor(a), facts: map[string]*integrationv1.Device{}, lookedFor: map[match.Key]bool{}}
 		s.actors = append(s.actors, one)
 		for _, k := range one.Keys() {
 			s.concern(k, one)
@@ -177,6 +179,12 @@ func (s *session) failedBy(sequence uint64, f *storev1.FailedClosing) bool {
 
 // revision returns the event of a revision; nil where it does not concern the stream.
 func (s *session) revision(ctx context.Context, sequence uint64, rev *storev1.Revision, dry bool) (*integrationv1.AlertEvent, error) {
+	if s.subscriber.every {
+		return s.anyRevision(ctx, rev)
+	}
+	if sequence < s.scanFrom() {
+		return nil, nil
+	}
 	before, was := s.sent[rev.GetKey()]
 	if was && before >= sequence {
 		// A newer revision was sent when a device fact was learned.
@@ -186,17 +194,45 @@ func (s *session) revision(ctx context.Context, sequence uint64, rev *storev1.Re
 		return nil, nil
 	}
 	matches := s.match(rev.GetAlert())
-	if len(matches) == 0 && !was && !s.subscriber.every {
+	if len(matches) == 0 && !was {
 		return nil, nil
 	}
 	s.sent[rev.GetKey()] = sequence
-	if !was && !s.subscriber.every {
+	if !was {
 		s.feed.listen(s.subscriber, match.Key{}, rev.GetKey())
 	}
 	if dry {
 		return nil, nil
 	}
-	return s.alertEvent(ctx, rev, matches, before)
+	if !was {
+		return s.alertEvent(rev, matches), nil
+	}
+	previous, err := s.feed.entry(ctx, before)
+	if err != nil && !errors.Is(err, store.ErrTrimmed) {
+		return nil, err
+	}
+	return s.updateEvent(rev, matches, previous.Entry.GetRevision()), nil
+}
+
+// anyRevision returns the event of a revision for a stream of every device. It needs no memory of what was sent: the revision
+// before was, if it lies in the stream at all.
+func (s *session) anyRevision(ctx context.Context, rev *storev1.Revision) (*integrationv1.AlertEvent, error) {
+	if !s.inReach(rev) {
+		return nil, nil
+	}
+	if rev.GetPreviousSequence() < s.scanFrom() {
+		return s.alertEvent(rev, nil), nil
+	}
+	previous, err := s.feed.entry(ctx, rev.GetPreviousSequence())
+	switch {
+	case errors.Is(err, store.ErrTrimmed):
+		return s.updateEvent(rev, nil, nil), nil
+	case err != nil:
+		return nil, err
+	case !s.inReach(previous.Entry.GetRevision()):
+		return s.alertEvent(rev, nil), nil
+	}
+	return s.updateEvent(rev, nil, previous.Entry.GetRevision()), nil
 }
 
 // inReach says whether a revision can be about the window: what was last updated before it cannot.
@@ -206,9 +242,6 @@ func (s *session) inReach(rev *storev1.Revision) bool {
 
 // match returns the Actors that an alert matches, in the request's order.
 func (s *session) match(alert *integrationv1.Alert) []*integrationv1.ActorMatch {
-	if s.subscriber.every {
-		return nil
-	}
 	devices := match.DevicesOf(alert)
 	candidates := map[*actor]bool{}
 	for _, k := range devices.Keys() {
@@ -278,7 +311,7 @@ func (s *session) secondLook(ctx context.Context, a *actor, sequence uint64) ([]
 		}
 		for _, key := range keys {
 			s.concern(key, a)
-			for _, earlier := range s.feed.about(key, s.scanFrom(), sequence-1) {
+			for _, earlier := range s.feed.about(key, 1, sequence-1) {
 				p, err := s.feed.entry(ctx, earlier)
 				if errors.Is(err, store.ErrTrimmed) {
 					continue
@@ -349,7 +382,7 @@ func (a *actor) resolve() {
 	a.resolution = match.Resolve(a.Actor, devices)
 }
 
-// scanFrom is the first sequence that may concern the stream.
+// scanFrom is the first sequence whose revision may concern the stream. Device facts do from the beginning.
 func (s *session) scanFrom() uint64 {
 	if s.explicit {
 		return 1

@@ -49,8 +49,6 @@ func TestBoundedStreamJudges(t *testing.T) {
 			t.Errorf("the first event is %v, want actors", c.events[0])
 		}
 		last := c.events[len(c.events)-1].GetCompleted()
-		closing := boundedRequest().GetWindow()
-		_ = closing
 		if last.GetPair().GetDepth() != integrationv1.Pair_DEPTH_CLOSING {
 			t.Errorf("the proof is %v, want a closing read's pair", last.GetPair())
 		}
@@ -63,41 +61,50 @@ func TestBoundedStreamJudges(t *testing.T) {
 // What a stream sends depends only on its request and the journal: cut at any event and resumed, also after a restart, it sends
 // the same, each once.
 func TestResumeAtEveryEvent(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, collector.DefaultSettings())
-		defer func() { h.stop() }()
-		now := time.Now()
-		h.source.SetDevices(collectortest.Device(deviceOne, "ws-one.contoso.test", now))
-		for i, id := range []string{"a1", "a2", "a3"} {
-			at := now.Add(time.Duration(10+5*i) * time.Second)
-			// The device's id alone: that it is the Actor's, only the device source tells.
-			alert := collectortest.Alert(id, deviceOne, "", at)
-			h.source.Put(alert, at.Add(10*time.Second))
-			alert.Title, alert.LastUpdateTime = "Changed", timestamppb.New(at.Add(time.Minute))
-			h.source.Put(alert, at.Add(70*time.Second))
+	for name, actors := range map[string][]*integrationv1.Actor{
+		"one Actor":    {actorNamed("one", "ws-one")},
+		"every device": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { resumeAtEveryEvent(t, actors) })
+		})
+	}
+}
+
+func resumeAtEveryEvent(t *testing.T, actors []*integrationv1.Actor) {
+	h := newHouse(t, collector.DefaultSettings())
+	defer func() { h.stop() }()
+	now := time.Now()
+	h.source.SetDevices(collectortest.Device(deviceOne, "ws-one.contoso.test", now))
+	for i, id := range []string{"a1", "a2", "a3"} {
+		at := now.Add(time.Duration(10+5*i) * time.Second)
+		// The device's id alone: that it is the Actor's, only the device source tells.
+		alert := collectortest.Alert(id, deviceOne, "", at)
+		h.source.Put(alert, at.Add(10*time.Second))
+		alert.Title, alert.LastUpdateTime = "Changed", timestamppb.New(at.Add(time.Minute))
+		h.source.Put(alert, at.Add(70*time.Second))
+	}
+	request := boundedRequest(actors...)
+	whole := h.open(request)
+	<-whole.done
+	want := journalled(whole.events)
+	if len(want) != 6+len(actors) {
+		t.Fatalf("events = %q, want three new, three updated and a verdict for each Actor", want)
+	}
+	for i, e := range whole.events[:len(whole.events)-1] {
+		if i == len(whole.events)/2 {
+			h.stop()
+			h.start(collector.DefaultSettings())
 		}
-		request := boundedRequest(actorNamed("one", "ws-one"))
-		whole := h.open(request)
-		<-whole.done
-		want := journalled(whole.events)
-		if len(want) != 7 {
-			t.Fatalf("events = %q, want three new, three updated and a verdict", want)
+		c := h.open(resumed(request, e.GetResumeToken()))
+		<-c.done
+		if c.err != nil {
+			t.Fatalf("resumed after event %d: %v", i, c.err)
 		}
-		for i, e := range whole.events[:len(whole.events)-1] {
-			if i == len(whole.events)/2 {
-				h.stop()
-				h.start(collector.DefaultSettings())
-			}
-			c := h.open(resumed(request, e.GetResumeToken()))
-			<-c.done
-			if c.err != nil {
-				t.Fatalf("resumed after event %d: %v", i, c.err)
-			}
-			if got := append(journalled(whole.events[:i+1]), journalled(c.events)...); !slices.Equal(got, want) {
-				t.Errorf("resumed after event %d: events = %q, want %q", i, got, want)
-			}
+		if got := append(journalled(whole.events[:i+1]), journalled(c.events)...); !slices.Equal(got, want) {
+			t.Errorf("resumed after event %d: events = %q, want %q", i, got, want)
 		}
-	})
+	}
 }
 
 // A device fact that comes after the alerts makes the stream look through what it has passed, and send what matches now.
@@ -122,6 +129,32 @@ func TestSecondLook(t *testing.T) {
 			if a := e.GetAlert(); a != nil && a.GetActors()[0].GetMatches()[0].GetCriterion() != integrationv1.MatchCriterion_MATCH_CRITERION_KNOWN_DEVICE {
 				t.Errorf("matched by %v", a.GetActors()[0].GetMatches())
 			}
+		}
+	})
+}
+
+// A stream that begins now knows the devices by the facts that were learned before it.
+func TestFactsFromBeforeTheStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, collector.DefaultSettings())
+		defer h.stop()
+		h.source.SetDevices(collectortest.Device(deviceOne, "ws-one.contoso.test", time.Now()))
+		request := &integrationv1.StreamAlertsRequest{
+			IntegrationId: integrationID, Actors: []*integrationv1.Actor{actorNamed("one", "ws-one")},
+		}
+		first := h.open(request)
+		time.Sleep(time.Second)
+		h.source.Put(collectortest.Alert("before", deviceOne, "", time.Now()), time.Now())
+		time.Sleep(time.Minute)
+		second := h.open(request)
+		time.Sleep(time.Second)
+		h.source.Put(collectortest.Alert("after", deviceOne, "", time.Now()), time.Now())
+		time.Sleep(time.Minute)
+		if got, want := journalled(first.close()), []string{"KIND_NEW before A test alert", "KIND_NEW after A test alert"}; !slices.Equal(got, want) {
+			t.Errorf("the first stream: %q, want %q", got, want)
+		}
+		if got, want := journalled(second.close()), []string{"KIND_NEW after A test alert"}; !slices.Equal(got, want) {
+			t.Errorf("the second stream: %q, want %q", got, want)
 		}
 	})
 }

@@ -98,7 +98,7 @@ func (s *Streams) join(
 	if err != nil {
 		return err
 	}
-	session, err := s.begin(joining, request, c.UID(), f, checkpoint, token)
+	session, err := s.begin(ctx, request, c.UID(), f, checkpoint, token)
 	if err != nil {
 		return err
 	}

@@ -38,7 +38,8 @@ const (
 //
 // Every call may fail with INTERNAL (a fault of this service; the log has it under the request id of the header
 // `x-request-id`), UNAVAILABLE (the store does not answer, or the server drains; RetryInfo says when to come again) and
-// DEADLINE_EXCEEDED or CANCELLED by the caller's own will. Every failure carries an ErrorInfo with an ErrorReason.
+// DEADLINE_EXCEEDED or CANCELLED by the caller's own will. Every failure but these last two carries an ErrorInfo with an
+// ErrorReason.
 type IntegrationServiceClient interface {
 	// RegisterIntegration registers a tenant. Collecting begins at once, in the background: nothing is called at Microsoft before
 	// this call returns. Registering the same settings under the same id again returns what is there, so the call can be
@@ -89,7 +90,7 @@ type IntegrationServiceClient interface {
 	//
 	// Codes: INVALID_ARGUMENT (also for a token that is damaged or was given to another request), NOT_FOUND (also at the end of a
 	// stream whose integration is deleted), OUT_OF_RANGE (the history after the token is gone; the details have the oldest token
-	// that works), RESOURCE_EXHAUSTED (too many streams).
+	// that works).
 	StreamAlerts(ctx context.Context, in *StreamAlertsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StreamAlertsResponse], error)
 }
 
@@ -199,7 +200,8 @@ type IntegrationService_StreamAlertsClient = grpc.ServerStreamingClient[StreamAl
 //
 // Every call may fail with INTERNAL (a fault of this service; the log has it under the request id of the header
 // `x-request-id`), UNAVAILABLE (the store does not answer, or the server drains; RetryInfo says when to come again) and
-// DEADLINE_EXCEEDED or CANCELLED by the caller's own will. Every failure carries an ErrorInfo with an ErrorReason.
+// DEADLINE_EXCEEDED or CANCELLED by the caller's own will. Every failure but these last two carries an ErrorInfo with an
+// ErrorReason.
 type IntegrationServiceServer interface {
 	// RegisterIntegration registers a tenant. Collecting begins at once, in the background: nothing is called at Microsoft before
 	// this call returns. Registering the same settings under the same id again returns what is there, so the call can be
@@ -250,7 +252,7 @@ type IntegrationServiceServer interface {
 	//
 	// Codes: INVALID_ARGUMENT (also for a token that is damaged or was given to another request), NOT_FOUND (also at the end of a
 	// stream whose integration is deleted), OUT_OF_RANGE (the history after the token is gone; the details have the oldest token
-	// that works), RESOURCE_EXHAUSTED (too many streams).
+	// that works).
 	StreamAlerts(*StreamAlertsRequest, grpc.ServerStreamingServer[StreamAlertsResponse]) error
 	mustEmbedUnimplementedIntegrationServiceServer()
 }

@@ -174,10 +174,10 @@ type Revision struct {
 	Raw []byte `protobuf:"bytes,8,opt,name=raw,proto3" json:"raw,omitempty"`
 	// What did not fit.
 	Omission *v1.Omission `protobuf:"bytes,9,opt,name=omission,proto3" json:"omission,omitempty"`
-	// Which revision of the alert it is, counted from 1 for the first that the journal has.
-	Number        int64 `protobuf:"varint,10,opt,name=number,proto3" json:"number,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// The sequence of the alert's revision before this one; 0 where the journal has none.
+	PreviousSequence uint64 `protobuf:"varint,10,opt,name=previous_sequence,json=previousSequence,proto3" json:"previous_sequence,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Revision) Reset() {
@@ -273,9 +273,9 @@ func (x *Revision) GetOmission() *v1.Omission {
 	return nil
 }
 
-func (x *Revision) GetNumber() int64 {
+func (x *Revision) GetPreviousSequence() uint64 {
 	if x != nil {
-		return x.Number
+		return x.PreviousSequence
 	}
 	return 0
 }
@@ -1061,7 +1061,7 @@ const file_defender_integration_store_v1_store_proto_rawDesc = "" +
 	"deviceFact\x12>\n" +
 	"\x04pair\x18\x04 \x01(\v2(.defender.integration.store.v1.PairProofH\x00R\x04pair\x12U\n" +
 	"\x0efailed_closing\x18\x05 \x01(\v2,.defender.integration.store.v1.FailedClosingH\x00R\rfailedClosingB\x06\n" +
-	"\x04body\"\xb5\x03\n" +
+	"\x04body\"\xca\x03\n" +
 	"\bRevision\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12!\n" +
 	"\fcontent_hash\x18\x02 \x01(\fR\vcontentHash\x12\x19\n" +
@@ -1071,9 +1071,9 @@ const file_defender_integration_store_v1_store_proto_rawDesc = "" +
 	"\x0ffirst_seen_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\rfirstSeenTime\x124\n" +
 	"\x05alert\x18\a \x01(\v2\x1e.defender.integration.v1.AlertR\x05alert\x12\x10\n" +
 	"\x03raw\x18\b \x01(\fR\x03raw\x12=\n" +
-	"\bomission\x18\t \x01(\v2!.defender.integration.v1.OmissionR\bomission\x12\x16\n" +
-	"\x06number\x18\n" +
-	" \x01(\x03R\x06number\"\x9b\x01\n" +
+	"\bomission\x18\t \x01(\v2!.defender.integration.v1.OmissionR\bomission\x12+\n" +
+	"\x11previous_sequence\x18\n" +
+	" \x01(\x04R\x10previousSequence\"\x9b\x01\n" +
 	"\n" +
 	"DeviceFact\x127\n" +
 	"\x06device\x18\x01 \x01(\v2\x1f.defender.integration.v1.DeviceR\x06device\x12@\n" +
