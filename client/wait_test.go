@@ -64,8 +64,9 @@ func TestWaitAsTheServerAsks(t *testing.T) {
 
 func TestWaitGrowsToItsBound(t *testing.T) {
 	waits := waitsOf(t, 8, func(int, sendFunc) error { return status.Error(codes.Unavailable, "") })
-	for i, whole := range []time.Duration{1, 2, 4, 8, 16, 30, 30, 30} {
-		between(t, fmt.Sprintf("wait %d", i), waits[i], whole*time.Second/2, whole*time.Second)
+	for i, seconds := range []int{1, 2, 4, 8, 16, 30, 30, 30} {
+		whole := time.Duration(seconds) * time.Second
+		between(t, fmt.Sprintf("wait %d", i), waits[i], whole/2, whole)
 	}
 }
 
@@ -76,8 +77,9 @@ func TestWaitBeginsAgainAfterAnEvent(t *testing.T) {
 		}
 		return status.Error(codes.Unavailable, "")
 	}, client.WithWaits(10*time.Second, time.Hour))
-	for i, whole := range []time.Duration{10, 20, 40, 10, 20, 40} {
-		between(t, fmt.Sprintf("wait %d", i), waits[i], whole*time.Second/2, whole*time.Second)
+	for i, seconds := range []int{10, 20, 40, 10, 20, 40} {
+		whole := time.Duration(seconds) * time.Second
+		between(t, fmt.Sprintf("wait %d", i), waits[i], whole/2, whole)
 	}
 }
 

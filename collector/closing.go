@@ -1,7 +1,10 @@
 package collector
 
 import (
+	"cmp"
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -11,7 +14,7 @@ import (
 )
 
 // closingDue returns when the first closing read is due, by this machine's clock. The caller holds mu.
-func (c *Collector) closingDue(now time.Time) (time.Time, bool) {
+func (c *Collector) closingDue() (time.Time, bool) {
 	var first time.Time
 	for m := range c.closings {
 		if due := c.here(m.closing.Due); first.IsZero() || due.Before(first) {
@@ -22,7 +25,7 @@ func (c *Collector) closingDue(now time.Time) (time.Time, bool) {
 }
 
 // here turns a time of Microsoft's clock into the first one of this machine's at which a read that begins then is taken to have
-// begun at or after it: Date headers tell whole seconds, and a second is taken off them.
+// begun at or after it: Date headers tell whole seconds, and a second is taken off them. The caller holds mu.
 func (c *Collector) here(due time.Time) time.Time { return due.Add(-c.clock).Add(time.Second) }
 
 // close makes the closing read for all streams that wait for one now, from the earliest start among them.
@@ -55,65 +58,74 @@ func (c *Collector) overdue(now time.Time) time.Time {
 			first = at
 		}
 	}
-	return laterOf(first, now)
+	return first
 }
 
 // limit returns until when a member's closing read is tried. One that begins below the floor can never be made.
 func (c *Collector) limit(m *Member) time.Time {
-	due := laterOf(c.here(m.closing.Due), m.joined)
 	if floor := timeOf(c.checkpoint.GetFloorTime()); m.closing.Since.Before(floor) {
-		return due
+		return m.triedFrom
 	}
-	return due.Add(c.settings.ClosingLimit).Add(m.stood)
+	return m.triedFrom.Add(c.settings.ClosingLimit).Add(m.stood)
 }
 
-// failClosing tells the members whose time is over that no closing read succeeded.
+// failClosing tells the members whose time is over that no closing read succeeded: an entry for each closing that they wait for,
+// since another stream may still get its own.
 func (c *Collector) failClosing(ctx context.Context) error {
 	now := time.Now()
-	var since, due time.Time
+	overdue := map[Closing]bool{}
 	c.mu.Lock()
-	problem := c.now.Problem
+	upstream := c.now.Problem
 	for m := range c.closings {
-		if c.limit(m).After(now) {
-			continue
+		if !c.limit(m).After(now) {
+			overdue[*m.closing] = true
 		}
-		if since.IsZero() || m.closing.Since.Before(since) {
-			since = m.closing.Since
-		}
-		due = laterOf(due, m.closing.Due)
 	}
 	c.mu.Unlock()
-	if since.IsZero() {
+	if len(overdue) == 0 {
 		return nil
-	}
-	if floor := timeOf(c.checkpoint.GetFloorTime()); since.Before(floor) {
-		problem = &integrationv1.Problem{
-			Reason:  integrationv1.ErrorReason_ERROR_REASON_HISTORY_GONE,
-			Message: "The window begins at " + since.UTC().Format(time.RFC3339) + ", and the journal reaches back to " + floor.UTC().Format(time.RFC3339) + " only.",
-			Remedy:  "Ask for windows inside the journal's retention, or keep more of it.",
-		}
-	} else if problem == nil {
-		problem = &integrationv1.Problem{
-			Reason:  integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_FAILED,
-			Message: "No closing read could be completed in time.",
-			Remedy:  "Ask for the stream again with its last token: another closing read is made.",
-		}
 	}
 	return c.locked(ctx, func(ctx context.Context) error {
 		c.addFacts(c.keys(), true)
-		c.add(&storev1.Entry{
-			EntryTime: timestamppb.Now(),
-			Body: &storev1.Entry_FailedClosing{FailedClosing: &storev1.FailedClosing{
-				Since:   timestamppb.New(since),
-				Due:     timestamppb.New(due),
-				Problem: problem,
-				Devices: c.deviceLookup(),
-			}},
-		})
+		for _, closing := range slices.SortedFunc(maps.Keys(overdue), func(a, b Closing) int { return a.compare(&b) }) {
+			c.add(&storev1.Entry{
+				EntryTime: timestamppb.Now(),
+				Body: &storev1.Entry_FailedClosing{FailedClosing: &storev1.FailedClosing{
+					Since:   timestamppb.New(closing.Since),
+					Due:     timestamppb.New(closing.Due),
+					Problem: c.whyNotClosed(closing, upstream),
+					Devices: c.deviceLookup(),
+				}},
+			})
+		}
 		if err := c.flush(ctx); err != nil {
 			return err
 		}
-		c.answer(func(closing *Closing) bool { return !closing.Since.Before(since) && !closing.Due.After(due) })
+		c.answer(func(closing *Closing) bool { return overdue[*closing] })
 		return nil
 	})
+}
+
+// compare orders closings by when they are due.
+func (w *Closing) compare(other *Closing) int {
+	return cmp.Or(w.Due.Compare(other.Due), w.Since.Compare(other.Since))
+}
+
+// whyNotClosed says why no closing read could answer a closing.
+func (c *Collector) whyNotClosed(closing Closing, upstream *integrationv1.Problem) *integrationv1.Problem {
+	if floor := timeOf(c.checkpoint.GetFloorTime()); closing.Since.Before(floor) {
+		return &integrationv1.Problem{
+			Reason:  integrationv1.ErrorReason_ERROR_REASON_HISTORY_GONE,
+			Message: "The window begins at " + closing.Since.UTC().Format(time.RFC3339) + ", and the journal reaches back to " + floor.UTC().Format(time.RFC3339) + " only.",
+			Remedy:  "Ask for windows inside the journal's retention, or keep more of it.",
+		}
+	}
+	if upstream != nil {
+		return upstream
+	}
+	return &integrationv1.Problem{
+		Reason:  integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_FAILED,
+		Message: "No closing read could be completed in time.",
+		Remedy:  "Ask for the stream again with its last token: another closing read is made.",
+	}
 }

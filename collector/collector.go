@@ -46,7 +46,9 @@ type Collector struct {
 	fresh    []string             // keys that came since facts were last appended
 	// unresolved says that a member joined whom no device of the last look-up fits.
 	unresolved bool
-	damaged    bool // somebody found the journal damaged
+	damaged    bool          // somebody found the journal damaged
+	reach      time.Time     // how far back streams ask for alerts; zero where none does
+	clock      time.Duration // Microsoft's clock less this machine's
 	now        Snapshot
 	changed    chan struct{} // closed and made anew when now changes
 
@@ -57,7 +59,6 @@ type Collector struct {
 	checkpoint *storev1.Checkpoint
 	pending    []*storev1.Entry // taken, and not appended yet
 	size       int              // of pending, in bytes
-	clock      time.Duration    // Microsoft's clock less this machine's
 	plan       plan
 }
 
@@ -103,7 +104,7 @@ func (c *Collector) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		c.log.Error("The journal cannot be written; recovering it.", "error", err)
+		c.log.ErrorContext(ctx, "the journal cannot be written; recovering it", "error", err)
 		c.setProblem(storeProblem(err), time.Time{}, time.Time{})
 		if time.Since(began) > c.settings.RetryMax {
 			wait = c.settings.RetryMin
@@ -126,6 +127,7 @@ func (c *Collector) work(ctx context.Context) error {
 		if c.foundDamaged() {
 			return &storeError{store.ErrDamaged}
 		}
+		c.tellNextPoll()
 		step, at := c.next(time.Now())
 		if wait := time.Until(at); wait > 0 || step == nil {
 			c.sleep(ctx, wait)
@@ -195,7 +197,7 @@ func (c *Collector) recover(ctx context.Context) error {
 		c.index.add(p.Sequence, p.Entry)
 		c.learn(p.Sequence, p.Entry)
 	}
-	c.checkpoint = proto.Clone(checkpoint).(*storev1.Checkpoint)
+	c.checkpoint = proto.CloneOf(checkpoint)
 	c.mu.Lock()
 	c.journal = journal
 	c.fresh = nil
@@ -208,7 +210,7 @@ func (c *Collector) recover(ctx context.Context) error {
 	default:
 		close(c.recovered)
 	}
-	c.log.Info("Journal recovered.", "entries", len(c.index.entries), "alerts", len(c.index.alerts), "last_sequence", checkpoint.GetLastSequence())
+	c.log.InfoContext(ctx, "journal recovered", "entries", len(c.index.entries), "alerts", len(c.index.alerts), "last_sequence", checkpoint.GetLastSequence())
 	return nil
 }
 
@@ -242,7 +244,7 @@ func onlyPausing(a, b *storev1.Record) bool {
 	if a == nil {
 		return false
 	}
-	x := proto.Clone(a).(*storev1.Record)
+	x := proto.CloneOf(a)
 	x.Integration.Paused = b.GetIntegration().GetPaused()
 	x.Integration.UpdateTime = b.GetIntegration().GetUpdateTime()
 	return proto.Equal(x, b)
@@ -261,7 +263,7 @@ func (c *Collector) set(record *storev1.Record) {
 	defer c.mu.Unlock()
 	if c.record.GetIntegration().GetPaused() && !record.GetIntegration().GetPaused() {
 		for m := range c.closings {
-			m.stood += time.Since(laterOf(c.now.pausedAt, m.joined))
+			m.stood += max(time.Since(laterOf(c.now.pausedAt, m.triedFrom)), 0)
 		}
 	}
 	if !c.record.GetIntegration().GetPaused() && record.GetIntegration().GetPaused() {
@@ -273,8 +275,8 @@ func (c *Collector) set(record *storev1.Record) {
 
 // The bounds of what is appended at once.
 const (
-	pendingEntries = 200
-	pendingBytes   = 2 << 20
+	pendingEntries = 400
+	pendingBytes   = 5 << 20
 )
 
 // take takes an element that was read: what the journal has not is appended, at the latest by the next flush.
@@ -306,7 +308,7 @@ func (c *Collector) add(entry *storev1.Entry) {
 	c.index.add(sequence, entry)
 	c.learn(sequence, entry)
 	c.pending = append(c.pending, entry)
-	c.size += proto.Size(entry)
+	c.size += sizeOf(entry)
 }
 
 // flush appends what was lined up and moves the checkpoint behind it. The caller holds appending.
@@ -330,7 +332,7 @@ func (c *Collector) flush(ctx context.Context) error {
 
 // save makes the checkpoint durable.
 func (c *Collector) save(ctx context.Context) error {
-	if err := c.journal.SaveCheckpoint(ctx, proto.Clone(c.checkpoint).(*storev1.Checkpoint)); err != nil {
+	if err := c.journal.SaveCheckpoint(ctx, proto.CloneOf(c.checkpoint)); err != nil {
 		return &storeError{fmt.Errorf("save the checkpoint: %w", err)}
 	}
 	return nil

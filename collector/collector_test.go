@@ -172,7 +172,7 @@ func TestTrimming(t *testing.T) {
 		b.source.SetDevices(collectortest.Device(deviceOne, "ws-one.contoso.test", now))
 		b.source.Put(titled("old", "kept two hours", now), now)
 		c := b.collector()
-		member, _, err := c.Join(t.Context(), []string{"ws-one.contoso.test"})
+		member, _, err := c.Join(t.Context(), [][]string{{"ws-one.contoso.test"}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -261,7 +261,7 @@ func TestClosingBringsTheLastReport(t *testing.T) {
 		defer b.stop()
 		now := time.Now()
 		b.source.SetDevices(collectortest.Device(deviceOne, "ws-one.contoso.test", now))
-		member, _, err := b.collector().Join(t.Context(), []string{"ws-one.contoso.test"})
+		member, _, err := b.collector().Join(t.Context(), [][]string{{"ws-one.contoso.test"}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -300,7 +300,7 @@ func TestTooLargeForAnEntry(t *testing.T) {
 		now := time.Now()
 		large := titled("large", "large", now)
 		for range 40 {
-			e := proto.CloneOf(large.Evidence[1])
+			e := proto.CloneOf(large.GetEvidence()[1])
 			e.RemediationStatusDetails = string(slices.Repeat([]byte("x"), 50_000))
 			large.Evidence = append(large.Evidence, e)
 		}

@@ -93,11 +93,11 @@ func (c *Collector) lookUp(ctx context.Context) error {
 		return nil
 	})
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // Nobody is left to be told.
 	}
 	if err != nil {
 		problem, _ := c.plan.devicesGate.note(c.settings, err)
-		c.log.Warn("Looking the devices up failed.", "reason", problem.GetReason(), "error", err, "again_at", c.plan.devicesGate.until)
+		c.log.WarnContext(ctx, "looking the devices up failed", "reason", problem.GetReason(), "error", err, "again_at", c.plan.devicesGate.until)
 		c.update(func(s *Snapshot) { s.DeviceProblem = since(problem, s.DeviceProblem) })
 		return nil
 	}
@@ -177,7 +177,7 @@ func differs(before, now *integrationv1.Device, reports bool) bool {
 	if reports {
 		return !proto.Equal(before, now)
 	}
-	a, b := proto.Clone(before).(*integrationv1.Device), proto.Clone(now).(*integrationv1.Device)
+	a, b := proto.CloneOf(before), proto.CloneOf(now)
 	a.LastSeenTime, b.LastSeenTime = nil, nil
 	return !proto.Equal(a, b)
 }

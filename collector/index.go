@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"math"
 	"time"
 
 	"defender-integration/defender"
@@ -28,15 +29,15 @@ type index struct {
 // history is what is known of one alert.
 type history struct {
 	key       string
-	newest    time.Time
-	firstSeen time.Time
+	newest    int64 // nanoseconds since 1970
+	firstSeen int64 // likewise
 	revisions []revision
 }
 
 // revision is one revision of an alert.
 type revision struct {
 	sequence uint64
-	updated  time.Time
+	updated  int64 // nanoseconds since 1970
 	content  digest
 	// readTime says that the element told no last update: updated is when it was read.
 	readTime bool
@@ -47,9 +48,20 @@ type revision struct {
 // indexed is an entry as far as trimming is concerned.
 type indexed struct {
 	sequence uint64
-	made     time.Time
-	updated  time.Time // of a revision; else zero
-	key      string    // of a revision; else ""
+	made     int64  // nanoseconds since 1970
+	updated  int64  // of a revision, likewise
+	key      string // of a revision; else ""
+}
+
+// nanos returns a time as nanoseconds since 1970; one that they cannot tell (before 1678, after 2262) as the nearest that they can.
+func nanos(t time.Time) int64 {
+	switch {
+	case t.Before(time.Unix(0, math.MinInt64)):
+		return math.MinInt64
+	case t.After(time.Unix(0, math.MaxInt64)):
+		return math.MaxInt64
+	}
+	return t.UnixNano()
 }
 
 func newIndex() *index {
@@ -68,7 +80,7 @@ func (x *index) known(rawHash [32]byte) (defender.Known, bool) {
 			if r.readTime {
 				return defender.Known{Key: h.key}, true
 			}
-			return defender.Known{Key: h.key, Updated: r.updated}, true
+			return defender.Known{Key: h.key, Updated: time.Unix(0, r.updated).UTC()}, true
 		}
 	}
 	return defender.Known{}, false
@@ -91,7 +103,7 @@ func (x *index) admits(e *defender.Element) bool {
 			return false
 		}
 	}
-	return !e.Updated.Before(h.newest)
+	return nanos(e.Updated) >= h.newest
 }
 
 // before returns when the alert of that key was first read, or now, and the sequence of its last revision, or 0.
@@ -100,20 +112,20 @@ func (x *index) before(key string, now time.Time) (firstSeen time.Time, previous
 	if h == nil {
 		return now, 0
 	}
-	return h.firstSeen, h.revisions[len(h.revisions)-1].sequence
+	return time.Unix(0, h.firstSeen), h.revisions[len(h.revisions)-1].sequence
 }
 
 // add takes an entry in: one of the journal's, or one that is about to be appended under that sequence.
 func (x *index) add(sequence uint64, entry *storev1.Entry) {
-	item := indexed{sequence: sequence, made: entry.GetEntryTime().AsTime()}
+	item := indexed{sequence: sequence, made: nanos(entry.GetEntryTime().AsTime())}
 	if rev := entry.GetRevision(); rev != nil {
-		item.updated, item.key = rev.GetUpdatedTime().AsTime(), rev.GetKey()
+		item.updated, item.key = nanos(rev.GetUpdatedTime().AsTime()), rev.GetKey()
 		h := x.alerts[item.key]
 		if h == nil {
-			h = &history{key: item.key, firstSeen: rev.GetFirstSeenTime().AsTime()}
+			h = &history{key: item.key, firstSeen: nanos(rev.GetFirstSeenTime().AsTime())}
 			x.alerts[item.key] = h
 		}
-		if item.updated.After(h.newest) {
+		if len(h.revisions) == 0 || item.updated > h.newest {
 			h.newest = item.updated
 		}
 		r := revision{

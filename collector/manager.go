@@ -50,7 +50,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		changes, err := m.options.Store.WatchRecords(ctx)
 		if err != nil {
-			m.options.Log.Error("The registry cannot be watched.", "error", err)
+			m.options.Log.ErrorContext(ctx, "the registry cannot be watched", "error", err)
 			select {
 			case <-time.After(m.options.Settings.RetryMin):
 			case <-ctx.Done():
@@ -136,7 +136,7 @@ func (m *Manager) remove(ctx context.Context, id string) {
 		return
 	}
 	if err := m.options.Store.DeleteJournal(ctx, r.collector.uid); err != nil && ctx.Err() == nil {
-		m.options.Log.Error("The journal of a deleted integration cannot be deleted.", "integration_id", id, "journal", r.collector.uid, "error", err)
+		m.options.Log.ErrorContext(ctx, "the journal of a deleted integration cannot be deleted", "integration_id", id, "journal", r.collector.uid, "error", err)
 	}
 }
 

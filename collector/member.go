@@ -3,6 +3,7 @@ package collector
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	storev1 "defender-integration/gen/defender/integration/store/v1"
@@ -14,9 +15,9 @@ type Member struct {
 	collector *Collector
 	keys      []string
 	// Guarded by the collector's mu.
-	closing *Closing
-	joined  time.Time     // when closing was set
-	stood   time.Duration // of that, how long the integration was paused
+	closing   *Closing
+	triedFrom time.Time     // when trying the closing read began
+	stood     time.Duration // of that, how long the integration was paused
 }
 
 // Closing is what a bounded stream waits for: a pair with a `since` at or before Since and a `through` at or after Due.
@@ -27,11 +28,12 @@ type Closing struct {
 	Due time.Time
 }
 
-// Join makes a stream a member. Keys are what devices that concern it share one of; none for a stream that asks for no Actors.
+// Join makes a stream a member. Actors are the keys of each of its Actors, which devices that concern it share one of; none for a
+// stream that asks for no Actors.
 //
 // The checkpoint that it returns is the journal's when the stream became a member: every pair after it was appended with the
 // facts of the devices that fit the stream's keys before it.
-func (c *Collector) Join(ctx context.Context, keys []string) (*Member, *storev1.Checkpoint, error) {
+func (c *Collector) Join(ctx context.Context, actors [][]string) (*Member, *storev1.Checkpoint, error) {
 	select {
 	case <-c.recovered:
 	case <-c.done:
@@ -46,18 +48,18 @@ func (c *Collector) Join(ctx context.Context, keys []string) (*Member, *storev1.
 	}
 	defer func() { <-c.appending }()
 
-	m := &Member{collector: c, keys: keys}
+	m := &Member{collector: c, keys: slices.Concat(actors...)}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.members[m] = struct{}{}
-	for _, k := range keys {
+	for _, k := range m.keys {
 		c.interest[k]++
 		if c.interest[k] == 1 {
 			c.fresh = append(c.fresh, k)
 		}
 	}
-	if len(keys) > 0 && len(c.now.Devices.Fitting(keys)) == 0 {
-		c.unresolved = true
+	for _, keys := range actors {
+		c.unresolved = c.unresolved || len(c.now.Devices.Fitting(keys)) == 0
 	}
 	c.wakeUp()
 	return m, c.journal.Checkpoint(), nil
@@ -71,9 +73,21 @@ func (m *Member) SetClosing(closing Closing) {
 	if _, ok := c.members[m]; !ok {
 		return
 	}
-	m.closing, m.joined = &closing, time.Now()
+	m.closing, m.triedFrom = &closing, laterOf(c.here(closing.Due), time.Now())
 	c.closings[m] = struct{}{}
 	c.wakeUp()
+}
+
+// SetReach asks for everything with a last update since a time. Where less was read, the collector reads back to it, once for all
+// that ask.
+func (m *Member) SetReach(since time.Time) {
+	c := m.collector
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if since.Before(c.reach) || c.reach.IsZero() {
+		c.reach = since
+		c.wakeUp()
+	}
 }
 
 // Leave ends the membership. It may be called more than once.

@@ -16,6 +16,7 @@ type plan struct {
 	poll        time.Time // when the last poll began
 	rereads     []time.Time
 	closing     time.Time // when the last closing read began
+	readBack    time.Time // when the last reading back began
 	devices     time.Time // when the last look-up of devices began
 	trim        time.Time
 	saved       time.Time // polled_through as it was last made durable
@@ -60,7 +61,8 @@ type step func(context.Context) error
 // idle is how long the collector sleeps where nothing is due.
 const idle = time.Hour
 
-// next returns what is to be done first, and when.
+// next returns what is to be done first, and when: what has been due for the longest, so that nothing starves where a read takes
+// longer than the time between two.
 func (c *Collector) next(now time.Time) (step, time.Time) {
 	var first step
 	at := now.Add(idle)
@@ -74,14 +76,17 @@ func (c *Collector) next(now time.Time) (step, time.Time) {
 
 	if integration := c.record.GetIntegration(); !integration.GetPaused() {
 		// In the order of importance: of what is due at one time the first proposed is done.
-		when := func(t time.Time, g gate) time.Time { return laterOf(laterOf(t, g.until), now) }
+		when := func(t time.Time, g gate) time.Time { return laterOf(t, g.until) }
 		propose(c.failClosing, c.overdue(now))
 		if c.source != nil {
-			if due, ok := c.closingDue(now); ok {
+			if due, ok := c.closingDue(); ok {
 				propose(c.close, when(laterOf(due, c.plan.closing.Add(c.settings.ClosingInterval)), c.plan.alertGate))
 			}
 			nextPoll := c.plan.poll.Add(c.interval())
 			propose(c.poll, when(nextPoll, c.plan.alertGate))
+			if c.uncovered(now) {
+				propose(c.readBack, when(c.plan.readBack.Add(c.settings.ClosingInterval), c.plan.alertGate))
+			}
 			if c.source.Devices() != nil && len(c.interest) > 0 {
 				propose(c.lookUp, when(c.devicesDue(), c.plan.devicesGate))
 			}
@@ -93,7 +98,7 @@ func (c *Collector) next(now time.Time) (step, time.Time) {
 	if len(c.fresh) > 0 && c.now.Devices != nil {
 		propose(c.appendFresh, now)
 	}
-	propose(c.trim, laterOf(c.plan.trim, now))
+	propose(c.trim, c.plan.trim)
 	return first, at
 }
 

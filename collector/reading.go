@@ -28,9 +28,6 @@ func (c *Collector) poll(ctx context.Context) error {
 		return err
 	}
 	c.checkpoint.PolledThrough = pair.GetThrough()
-	if c.checkpoint.GetPolledSince() == nil {
-		c.checkpoint.PolledSince = pair.GetSince()
-	}
 	if through := pair.GetThrough().AsTime(); c.checkpoint.GetLastSequence() != before || through.Sub(c.plan.saved) >= saveInterval {
 		if err := c.locked(ctx, c.save); err != nil {
 			return err
@@ -61,6 +58,16 @@ func (c *Collector) nextPoll() time.Time {
 	return laterOf(c.plan.poll.Add(c.interval()), c.plan.alertGate.until)
 }
 
+// tellNextPoll tells when the next poll is due, where it is other than was told: streams came or went.
+func (c *Collector) tellNextPoll() {
+	c.mu.Lock()
+	told, paused := c.now.NextPoll, c.record.GetIntegration().GetPaused()
+	c.mu.Unlock()
+	if at := c.nextPoll(); !told.IsZero() && !paused && !at.Equal(told) {
+		c.update(func(s *Snapshot) { s.NextPoll = at })
+	}
+}
+
 // reread reads deeper, for what became visible late.
 func (c *Collector) reread(ctx context.Context, i int) error {
 	c.plan.rereads[i] = time.Now()
@@ -69,6 +76,29 @@ func (c *Collector) reread(ctx context.Context, i int) error {
 		return err
 	}
 	return c.prove(ctx, pair, true)
+}
+
+// readBack reads back to where streams ask for alerts from, once for all that ask, never below the floor and what is kept.
+func (c *Collector) readBack(ctx context.Context) error {
+	c.plan.readBack = time.Now()
+	c.mu.Lock()
+	since := laterOf(c.reach, time.Now().Add(-c.settings.RetentionAge))
+	c.mu.Unlock()
+	pair, err := c.read(ctx, integrationv1.Pair_DEPTH_REREAD, since)
+	if pair == nil {
+		return err
+	}
+	return c.prove(ctx, pair, true)
+}
+
+// uncovered says whether streams ask for alerts from before what was read. The caller holds mu.
+func (c *Collector) uncovered(now time.Time) bool {
+	covered := c.checkpoint.GetPolledSince()
+	if c.reach.IsZero() || covered == nil {
+		return false
+	}
+	wanted := laterOf(laterOf(c.reach, now.Add(-c.settings.RetentionAge)), timeOf(c.checkpoint.GetFloorTime()))
+	return wanted.Before(covered.AsTime())
 }
 
 // read reads everything since a time. It returns the pair where the read was whole; otherwise no pair, with an error only where
@@ -80,8 +110,7 @@ func (c *Collector) read(ctx context.Context, depth integrationv1.Pair_Depth, si
 	announce.Point(announce.Poll)
 	began := time.Now()
 	read, err := c.source.Alerts().ReadAlerts(ctx, since, c.index.known, func(e *defender.Element) error { return c.take(ctx, e) })
-	var inStore *storeError
-	if errors.As(err, &inStore) {
+	if _, ok := errors.AsType[*storeError](err); ok {
 		return nil, err
 	}
 	// What was read is good, also where the rest could not be.
@@ -94,12 +123,18 @@ func (c *Collector) read(ctx context.Context, depth integrationv1.Pair_Depth, si
 		return nil, nil
 	}
 	c.plan.alertGate = gate{}
+	c.mu.Lock()
 	c.clock = read.Through.Sub(began)
+	c.mu.Unlock()
 	pair := &integrationv1.Pair{
 		Depth:    depth,
 		Since:    timestamppb.New(since),
 		Through:  timestamppb.New(read.Through),
 		Elements: read.Elements,
+	}
+	// Polls go on without a break from the first one on, so what one read reached back to stays covered.
+	if covered := c.checkpoint.GetPolledSince(); covered == nil || since.Before(covered.AsTime()) {
+		c.checkpoint.PolledSince = pair.GetSince()
 	}
 	c.setGood(pair)
 	return pair, nil
@@ -111,15 +146,15 @@ func (c *Collector) failed(ctx context.Context, err error) {
 		return
 	}
 	problem, until := c.plan.alertGate.note(c.settings, err)
-	c.log.Warn("Reading alerts failed.", "reason", problem.GetReason(), "error", err, "again_at", c.plan.alertGate.until)
+	c.log.WarnContext(ctx, "reading alerts failed", "reason", problem.GetReason(), "error", err, "again_at", c.plan.alertGate.until)
 	c.setProblem(problem, until, c.nextPoll())
 }
 
 // note closes a gate for an error, and returns what to tell of it: the problem, and until when Microsoft or the budget keeps us
 // from calling.
 func (g *gate) note(settings Settings, err error) (*integrationv1.Problem, time.Time) {
-	var e *defender.Error
-	if !errors.As(err, &e) {
+	e, ok := errors.AsType[*defender.Error](err)
+	if !ok {
 		e = &defender.Error{Problem: problemOf(err)}
 	}
 	g.fail(settings, time.Now(), e.RetryAt, e.Permanent)
@@ -149,7 +184,7 @@ func (c *Collector) prove(ctx context.Context, pair *integrationv1.Pair, always 
 		}
 		c.add(&storev1.Entry{
 			EntryTime: timestamppb.Now(),
-			Body:      &storev1.Entry_Pair{Pair: &storev1.PairProof{Pair: proto.Clone(pair).(*integrationv1.Pair), Devices: c.deviceLookup()}},
+			Body:      &storev1.Entry_Pair{Pair: &storev1.PairProof{Pair: proto.CloneOf(pair), Devices: c.deviceLookup()}},
 		})
 		if err := c.flush(ctx); err != nil {
 			return err

@@ -15,6 +15,10 @@ import (
 	"defender-integration/store"
 )
 
+// sizeOf estimates how large an entry is, in bytes, without walking through it: a revision is about its raw bytes and as much
+// again for the alert.
+func sizeOf(entry *storev1.Entry) int { return 1<<10 + 2*len(entry.GetRevision().GetRaw()) }
+
 // textBound is how much of a text is kept of an alert that is too large even without raw bytes and evidence, in bytes.
 const textBound = 16 << 10
 
@@ -44,16 +48,16 @@ func fit(entry *storev1.Entry, rev *storev1.Revision) {
 		return
 	}
 	rev.Omission = &integrationv1.Omission{
-		RawSize:    int64(len(rev.Raw)),
-		RawSha256:  hex.EncodeToString(rev.RawHash),
+		RawSize:    int64(len(rev.GetRaw())),
+		RawSha256:  hex.EncodeToString(rev.GetRawHash()),
 		RawOmitted: true,
 	}
 	rev.Raw = nil
-	alert := rev.Alert
-	for size := proto.Size(entry); size > store.MaxEntrySize && len(alert.Evidence) > 0; {
-		last := len(alert.Evidence) - 1
-		size -= proto.Size(alert.Evidence[last])
-		alert.Evidence = alert.Evidence[:last]
+	alert := rev.GetAlert()
+	for size := proto.Size(entry); size > store.MaxEntrySize && len(alert.GetEvidence()) > 0; {
+		last := len(alert.GetEvidence()) - 1
+		size -= proto.Size(alert.GetEvidence()[last])
+		alert.Evidence = alert.GetEvidence()[:last]
 		rev.Omission.EvidenceOmitted++
 	}
 	if proto.Size(entry) <= store.MaxEntrySize {
@@ -83,9 +87,9 @@ func cutTexts(alert *integrationv1.Alert) {
 	}
 	// A cut JSON text is no JSON: it is in neither place, and the omission says that the raw bytes are gone.
 	alert.AdditionalDataJson, alert.CustomDetailsJson = "", ""
-	alert.Comments = alert.Comments[:min(len(alert.Comments), 100)]
-	for _, c := range alert.Comments {
-		c.Comment, c.CreatedBy = cut(c.Comment, 1<<10), cut(c.CreatedBy, 1<<10)
+	alert.Comments = alert.GetComments()[:min(len(alert.GetComments()), 100)]
+	for _, c := range alert.GetComments() {
+		c.Comment, c.CreatedBy = cut(c.GetComment(), 1<<10), cut(c.GetCreatedBy(), 1<<10)
 	}
 	for _, list := range []*[]string{&alert.Categories, &alert.MitreTechniques, &alert.SystemTags} {
 		*list = (*list)[:min(len(*list), 100)]

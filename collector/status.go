@@ -72,7 +72,7 @@ func (c *Collector) Status() *integrationv1.IntegrationStatus {
 	for _, p := range s.Pairs {
 		status.Pairs = append(status.Pairs, p.Pair)
 	}
-	if status.Problem == nil {
+	if status.GetProblem() == nil {
 		status.Problem = s.DeviceProblem
 	}
 	return status
@@ -125,7 +125,7 @@ func (c *Collector) setProblem(problem *integrationv1.Problem, until, nextPoll t
 
 // since dates a problem: from when it began, where it was there before.
 func since(problem, before *integrationv1.Problem) *integrationv1.Problem {
-	dated := proto.Clone(problem).(*integrationv1.Problem)
+	dated := proto.CloneOf(problem)
 	if dated.Since = timestamppb.Now(); before.GetReason() == dated.GetReason() && before.GetSince() != nil {
 		dated.Since = before.GetSince()
 	}
@@ -152,8 +152,7 @@ func (c *Collector) setGood(pair *integrationv1.Pair) {
 
 // problemOf returns what an operator is told of a failure upstream.
 func problemOf(err error) *integrationv1.Problem {
-	var e *defender.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*defender.Error](err); ok {
 		return e.Problem
 	}
 	return &integrationv1.Problem{

@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -33,7 +34,7 @@ func (c *Collector) trim(ctx context.Context) error {
 	floor := c.checkpoint.GetFloorTime().AsTime().Add(tick)
 	for _, e := range c.index.entries[:drop] {
 		if e.key != "" {
-			floor = laterOf(floor, e.updated.Add(tick))
+			floor = laterOf(floor, time.Unix(0, e.updated).Add(tick))
 		}
 	}
 	// Never past now: what is updated from now on is admitted whatever a broken clock wrote.
@@ -54,7 +55,7 @@ func (c *Collector) trim(ctx context.Context) error {
 			return &storeError{err}
 		}
 		c.index.trim(before)
-		c.log.Info("Journal trimmed.", "first_sequence", before, "floor", floor)
+		c.log.InfoContext(ctx, "journal trimmed", "first_sequence", before, "floor", floor)
 		return nil
 	})
 }
@@ -62,7 +63,7 @@ func (c *Collector) trim(ctx context.Context) error {
 // outlived counts the entries at the front that are older than they are to be kept.
 func (c *Collector) outlived(now time.Time) int {
 	oldest := now.Add(-c.settings.RetentionAge)
-	n, _ := slices.BinarySearchFunc(c.index.entries, oldest, func(e indexed, t time.Time) int { return e.made.Compare(t) })
+	n, _ := slices.BinarySearchFunc(c.index.entries, oldest, func(e indexed, t time.Time) int { return cmp.Compare(e.made, t.UnixNano()) })
 	return n
 }
 

@@ -203,12 +203,12 @@ func Complete(integration *integrationv1.Integration) *integrationv1.Integration
 		return c
 	}
 	c.Endpoint = completeEndpoint(c.GetEndpoint(), found.GetEndpoint())
-	if c.Authentication == nil {
+	if c.GetAuthentication() == nil {
 		c.Authentication = &integrationv1.Authentication{}
 	}
 	setDefault(&c.Authentication.AuthorizationUrl, authorizationURL(found, c.GetTenantId()))
 	setDefault(&c.Authentication.Scope, found.GetScope())
-	if c.DeviceSource == nil {
+	if c.GetDeviceSource() == nil {
 		c.DeviceSource = &integrationv1.DeviceSource{}
 	}
 	setDefault(&c.DeviceSource.Kind, found.GetDeviceSources()[0].GetKind())

@@ -84,7 +84,7 @@ func (d *AlertDevices) Keys() []Key {
 
 // MatchAlert returns how an alert matches an Actor, nil where it does not. See [AlertDevices.Match], which does the same without
 // reading the alert again for each Actor.
-func MatchAlert(actor *Actor, resolution Resolution, alert *integrationv1.Alert) *integrationv1.ActorMatch {
+func MatchAlert(actor *Actor, resolution Resolution, alert *integrationv1.Alert) *integrationv1.ActorMatch { //nolint:revive // match.Alert would read as the message.
 	return DevicesOf(alert).Match(actor, resolution)
 }
 

@@ -104,12 +104,12 @@ func Resolve(actor *Actor, devices []*integrationv1.Device) Resolution {
 		}
 		r.Devices = append(r.Devices, &integrationv1.ActorDevice{Device: f.device, Matches: f.matches, Preferred: preferred})
 	}
-	r.rememberDevices(all)
+	rememberDevices(&r, all)
 	return r
 }
 
 // rememberDevices keeps the ids and names of the devices whose alerts are the Actor's.
-func (r *Resolution) rememberDevices(all []*fit) {
+func rememberDevices(r *Resolution, all []*fit) {
 	r.known = make(map[string]string)
 	for _, f := range all {
 		by := f.end.by()

@@ -42,7 +42,7 @@ func cannotSee(resolution Resolution, lookup Lookup, window Window) integrationv
 		return integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_AMBIGUOUS
 	case device == nil:
 		return integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_DEVICE_UNKNOWN
-	case !onboarded(device):
+	case !onboarded(device), firstSeenAfter(device, window):
 		return integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_DEVICE_NOT_ONBOARDED
 	case !active(device), !reportedFor(device, window, lookup.Rhythm):
 		return integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_DEVICE_SILENT
@@ -57,6 +57,11 @@ func (l Lookup) staleFor(window Window) bool {
 		return l.Time.IsZero() || l.Time.Before(window.Start)
 	}
 	return l.Time.Before(window.End)
+}
+
+// firstSeenAfter says that Defender first saw the device after the window: nothing that happened inside could be seen.
+func firstSeenAfter(device *integrationv1.Device, window Window) bool {
+	return !window.End.IsZero() && timeOf(device.GetFirstSeenTime()).After(window.End)
 }
 
 // reportedFor says that the device's last report lies in the window, after it, or no longer before it than the rhythm explains.
@@ -80,7 +85,7 @@ func State(actorID string, resolution Resolution, lookup Lookup, window Window) 
 		state.Knowledge = integrationv1.ActorState_KNOWLEDGE_NO_DEVICE_SOURCE
 	case lookup.Time.IsZero():
 		state.Knowledge = integrationv1.ActorState_KNOWLEDGE_PENDING
-	case state.Knowledge == integrationv1.ActorState_KNOWLEDGE_UNSPECIFIED:
+	case state.GetKnowledge() == integrationv1.ActorState_KNOWLEDGE_UNSPECIFIED:
 		state.Knowledge = integrationv1.ActorState_KNOWLEDGE_UNKNOWN
 	}
 	return state
@@ -101,6 +106,9 @@ func explainCannotSee(reason integrationv1.CannotJudgeReason, resolution Resolut
 	case integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_DEVICE_UNKNOWN:
 		return fmt.Sprintf("Defender knew no device that fits the Actor at %s", clock(lookup.Time))
 	case integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_DEVICE_NOT_ONBOARDED:
+		if firstSeenAfter(device, window) {
+			return fmt.Sprintf("Defender first saw %s at %s, after the window", describeDevice(device), clock(timeOf(device.GetFirstSeenTime())))
+		}
 		return fmt.Sprintf("%s is not onboarded (onboarding status %s)",
 			describeDevice(device), spell(device.GetOnboardingStatus().String(), "ONBOARDING_STATUS_"))
 	case integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_DEVICE_SILENT:
@@ -143,8 +151,8 @@ func describeDevice(device *integrationv1.Device) string {
 	return "device " + device.GetMdeDeviceId()
 }
 
-// clock writes a time as an explanation tells it: UTC, with all its digits.
-func clock(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
+// clock writes a time as an explanation tells it: UTC, to the millisecond.
+func clock(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.999Z") }
 
 // duration writes a length of time to the second, or exactly where it is shorter than that.
 func duration(d time.Duration) string {

@@ -145,13 +145,13 @@ func (c Case) judgeSeen(verdict *integrationv1.ActorVerdict, counting []Judged) 
 			deciding = alert
 		}
 		allLate = allLate && alert.Late
-		if len(verdict.CountingAlertIds) < maxCountingIDs {
+		if len(verdict.GetCountingAlertIds()) < maxCountingIDs {
 			verdict.CountingAlertIds = append(verdict.CountingAlertIds, alert.AlertID)
 		}
 	}
 	verdict.Outcome = deciding.outcome()
 	verdict.DecidingAlertId = deciding.AlertID
-	switch verdict.Outcome {
+	switch verdict.GetOutcome() {
 	case integrationv1.Outcome_OUTCOME_PREVENTED, integrationv1.Outcome_OUTCOME_BLOCKED:
 		verdict.Verdict = integrationv1.Verdict_VERDICT_PREVENTED
 	default:
@@ -188,7 +188,7 @@ func (c Case) explainSeen(verdict *integrationv1.ActorVerdict, deciding Judged, 
 		integrationv1.Outcome_OUTCOME_REMEDIATED: "detected the attack and cleaned up afterwards",
 		integrationv1.Outcome_OUTCOME_DETECTED:   "detected the attack; the deciding evidence does not say that it was stopped",
 		integrationv1.Outcome_OUTCOME_UNKNOWN:    "detected the attack; the evidence does not tell how it ended",
-	}[verdict.Outcome]
+	}[verdict.GetOutcome()]
 	text := fmt.Sprintf("Defender %s, by alert %q", how, deciding.AlertID)
 	if !deciding.Created.IsZero() {
 		text += ", created at " + clock(deciding.Created)
@@ -197,7 +197,7 @@ func (c Case) explainSeen(verdict *integrationv1.ActorVerdict, deciding Judged, 
 	if counting > 1 {
 		text += fmt.Sprintf(" Its outcome is the strongest of the %d alerts that count.", counting)
 	}
-	if verdict.Verdict == integrationv1.Verdict_VERDICT_DETECTED_LATE {
+	if verdict.GetVerdict() == integrationv1.Verdict_VERDICT_DETECTED_LATE {
 		text += fmt.Sprintf(" No alert that counts was created within %s after the window's end at %s.",
 			duration(c.OnTime), clock(c.Window.End))
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 	"defender-integration/match"
@@ -148,6 +149,11 @@ func TestJudgeWithoutACountingAlert(t *testing.T) {
 		{"a sensor that is not well", onlyDevice(inactive), integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_DEVICE_SILENT, "health status inactive"},
 		{"not onboarded", onlyDevice(notOnboarded), integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_DEVICE_NOT_ONBOARDED, "can be onboarded"},
 		{
+			"first seen after the window",
+			onlyDevice(func(d *integrationv1.Device) { d.FirstSeenTime = timestamppb.New(noon.Add(24 * time.Hour)) }),
+			integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_DEVICE_NOT_ONBOARDED, "first saw",
+		},
+		{
 			"a health that is not known is not active",
 			onlyDevice(func(d *integrationv1.Device) { d.HealthStatus = 0 }), integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_DEVICE_SILENT, "not set",
 		},
@@ -270,7 +276,7 @@ func TestVerdictDoesNotDependOnOrder(t *testing.T) {
 		want := match.Judge(c)
 		c.Alerts = shuffled(r, append(slices.Clone(c.Alerts), c.Alerts...))
 		got := match.Judge(c)
-		slices.Sort(got.CountingAlertIds)
+		slices.Sort(got.GetCountingAlertIds())
 		if !proto.Equal(got, want) {
 			t.Fatalf("%v\nshuffled\n%v", want, got)
 		}

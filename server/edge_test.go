@@ -37,7 +37,7 @@ func TestRequestID(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx := t.Context()
 			for _, id := range test.sent {
-				ctx = metadata.AppendToOutgoingContext(ctx, "x-request-id", id)
+				ctx = metadata.AppendToOutgoingContext(ctx, "x-request-id", id) //nolint:fatcontext // Two at most.
 			}
 			var header metadata.MD
 			// A call that fails has it too.

@@ -110,7 +110,7 @@ func toStatus(ctx context.Context, err error) (st *status.Status, cause error) {
 	case errors.As(err, &invalid):
 		var within []*validate.FieldPathElement
 		if errors.As(err, new(*invalidIntegrationError)) {
-			within = []*validate.FieldPathElement{{FieldName: proto.String("integration")}}
+			within = []*validate.FieldPathElement{{FieldName: new("integration")}}
 		}
 		return failureStatus(ctx, invalidRequest(invalid, within...)), nil
 	case errors.Is(err, errTimeLimit):
@@ -225,9 +225,9 @@ func violations(fields []failure.Field) *validate.Violations {
 	for _, field := range fields {
 		violation := field.Violation
 		if violation == nil {
-			violation = &validate.Violation{Field: &validate.FieldPath{}, Message: proto.String(field.Description)}
+			violation = &validate.Violation{Field: &validate.FieldPath{}, Message: new(field.Description)}
 			for name := range strings.SplitSeq(field.Path, ".") {
-				violation.Field.Elements = append(violation.Field.Elements, &validate.FieldPathElement{FieldName: proto.String(name)})
+				violation.Field.Elements = append(violation.Field.Elements, &validate.FieldPathElement{FieldName: new(name)})
 			}
 		}
 		detail.Violations = append(detail.Violations, violation)

@@ -167,8 +167,8 @@ func wantFailure(t *testing.T, err error, code codes.Code, reason integrationv1.
 
 // detail returns the status's detail of a type, the zero value where it has none.
 func detail[D any](st *status.Status) D {
-	for _, any := range st.Details() {
-		if found, ok := any.(D); ok {
+	for _, one := range st.Details() {
+		if found, ok := one.(D); ok {
 			return found
 		}
 	}

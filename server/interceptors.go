@@ -31,7 +31,7 @@ type chainInput struct {
 	metrics   *grpcprom.ServerMetrics
 	panics    prometheus.Counter
 	policies  map[string]methodPolicy
-	draining  context.Context
+	draining  context.Context //nolint:containedctx // It is the life of the server until it drains.
 	validator protovalidate.Validator
 }
 
@@ -87,7 +87,7 @@ func isOurs(method string) bool {
 // accessLog logs each call when it ends: method, code, duration, peer; never a payload, which may hold secrets.
 func accessLog(logger *slog.Logger) interceptor {
 	write := logging.LoggerFunc(func(ctx context.Context, level logging.Level, message string, fields ...any) {
-		logger.Log(ctx, slog.Level(level), message, fields...)
+		logger.Log(ctx, slog.Level(level), message, fields...) //nolint:sloglint // The middleware makes the message.
 	})
 	options := []logging.Option{
 		logging.WithLogOnEvents(logging.FinishCall),

@@ -86,7 +86,7 @@ func (s *Service) create(
 	}
 	integration := proto.CloneOf(settings)
 	integration.CreateTime = timestamppb.Now()
-	integration.UpdateTime = integration.CreateTime
+	integration.UpdateTime = integration.GetCreateTime()
 	record := &storev1.Record{Format: recordFormat, Uid: uid, Integration: integration, SealedSecrets: sealed}
 	revision, err := s.Records.CreateRecord(ctx, record)
 	if errors.Is(err, store.ErrExists) {

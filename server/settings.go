@@ -56,7 +56,7 @@ func (s *Service) shown(v store.Versioned) *integrationv1.Integration {
 	redact(integration.ProtoReflect())
 	integration.Etag = etagOf(v.Revision)
 	integration.Status = s.Collectors.Status(v.Record.GetUid())
-	if integration.Status == nil {
+	if integration.GetStatus() == nil {
 		state := integrationv1.IntegrationStatus_STATE_ACTIVE
 		if integration.GetPaused() {
 			state = integrationv1.IntegrationStatus_STATE_PAUSED

@@ -12,7 +12,7 @@ import (
 
 // change returns an update of contoso.
 func change(integration *integrationv1.Integration, paths ...string) *integrationv1.UpdateIntegrationRequest {
-	if integration != nil && integration.IntegrationId == "" {
+	if integration != nil && integration.GetIntegrationId() == "" {
 		integration.IntegrationId = "contoso"
 	}
 	return &integrationv1.UpdateIntegrationRequest{Integration: integration, UpdateMask: &fieldmaskpb.FieldMask{Paths: paths}}

@@ -48,7 +48,7 @@ type JetStream struct {
 	records, ledgers, checkpoints jetstream.KeyValue
 
 	// closing ends the watches, tasks waits for them.
-	closing context.Context
+	closing context.Context //nolint:containedctx // It is the life of the store, which Close ends.
 	close   context.CancelFunc
 	tasks   sync.WaitGroup
 

@@ -105,6 +105,9 @@ func (j *jetJournal) create(ctx context.Context) (saved, uint64, error) {
 
 // createStream makes the stream of an identity, if it is not there.
 func (j *jetJournal) createStream(ctx context.Context, identity string) error {
+	// The engine goes on with what nobody waits for any more, and would make the stream while it is being shut down.
+	ctx, cancel := j.store.bound(context.WithoutCancel(ctx))
+	defer cancel()
 	_, err := j.store.js.CreateStream(ctx, jetstream.StreamConfig{
 		Name:               j.stream(identity),
 		Subjects:           []string{j.subject(identity)},
@@ -252,6 +255,8 @@ func (j *jetJournal) Stats(ctx context.Context) (Stats, error) {
 		}
 		return Stats{}, fmt.Errorf("journal %s: %w: its stream is missing", j.uid, ErrDamaged)
 	}
+	// What a checkpoint has trimmed is gone, also while it is about to be purged.
+	stats.First = max(stats.First, saved.first)
 	return stats, unavailable(err)
 }
 

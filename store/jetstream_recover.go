@@ -59,7 +59,7 @@ func (j *jetJournal) Recover(ctx context.Context) (*storev1.Checkpoint, error) {
 	case missing == nil:
 		saved = saved.advanced(last)
 	case errors.Is(missing, ErrDamaged):
-		j.store.logger.Error("a journal is damaged and begins anew", "journal", j.uid, "error", missing)
+		j.store.logger.ErrorContext(ctx, "a journal is damaged and begins anew", "journal", j.uid, "error", missing)
 		saved, last = saved.renewed(), 0
 	default:
 		return nil, missing

@@ -93,7 +93,7 @@ func readKey(path string) (*keyset.Handle, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	info, err := file.Stat()
 	if err != nil {
 		return nil, err
@@ -124,7 +124,7 @@ func makeKey(path string) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(file.Name())
+	defer func() { _ = os.Remove(file.Name()) }()
 	_, err = file.Write(content.Bytes())
 	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
 		return err

@@ -47,7 +47,7 @@ func (s *Source) SetSpend(spend defender.SpendFunc) {
 func (s *Source) Put(alert *integrationv1.Alert, visible time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.served = append(s.served, served{alert: proto.Clone(alert).(*integrationv1.Alert), visible: visible})
+	s.served = append(s.served, served{alert: proto.CloneOf(alert), visible: visible})
 }
 
 // SetDevices sets the list of devices.
@@ -108,7 +108,7 @@ func (s *Source) ReadAlerts(
 		}
 		e := &defender.Element{
 			Raw: raw, RawHash: sha256.Sum256(raw), ContentHash: sha256.Sum256(raw),
-			Key: alert.GetId(), Updated: alert.GetLastUpdateTime().AsTime(), Alert: proto.Clone(alert).(*integrationv1.Alert),
+			Key: alert.GetId(), Updated: alert.GetLastUpdateTime().AsTime(), Alert: proto.CloneOf(alert),
 		}
 		if _, ok := known(e.RawHash); ok {
 			e.Known = true
@@ -174,7 +174,7 @@ func (s *Source) ReadDevices(ctx context.Context, yield func(*integrationv1.Devi
 		return defender.Read{}, fail
 	}
 	for _, d := range devices {
-		if err := yield(proto.Clone(d).(*integrationv1.Device)); err != nil {
+		if err := yield(proto.CloneOf(d)); err != nil {
 			return defender.Read{}, err
 		}
 	}

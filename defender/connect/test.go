@@ -62,7 +62,7 @@ func (c *Connection) Test(ctx context.Context) []*integrationv1.ConnectivityStag
 // test is a test under way.
 type test struct {
 	connection *Connection
-	ctx        context.Context
+	ctx        context.Context //nolint:containedctx // A test lives as long as the call that makes it.
 	stages     []*stage
 
 	probed graph.Probed

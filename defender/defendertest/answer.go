@@ -3,6 +3,7 @@ package defendertest
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 )
 
@@ -69,9 +70,7 @@ func (a *Answer) truncate(n int) {
 
 // send writes the answer, and reports whether all of it was taken by the connection.
 func (a *Answer) send(w http.ResponseWriter) bool {
-	for name, values := range a.Header {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), a.Header)
 	if a.Cut {
 		a.truncate(a.CutAfter)
 	}

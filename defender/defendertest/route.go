@@ -71,7 +71,7 @@ func routes() []route {
 // api is one of Microsoft's data APIs, as far as its calls share it: whose tokens it takes, and how it words its refusals.
 type api interface {
 	resource() Resource
-	badToken(*exchange, tokenFault) *Answer
+	badToken(x *exchange, fault tokenFault) *Answer
 	forbidden(x *exchange, message string) *Answer
 	throttled(x *exchange, spent Rate, wait time.Duration) *Answer
 }
@@ -120,11 +120,10 @@ func (s *Server) serve(route route, w http.ResponseWriter, r *http.Request) {
 		answer = next()
 	}
 
-	delivered := false
 	if answer != nil {
 		x.call.Status = answer.Status
 		x.setHeaders(w.Header(), route)
-		delivered = answer.send(w)
+		delivered := answer.send(w)
 		if delivered && answer.delivers() {
 			x.tenant.markServed(answer.held, x.now)
 		}

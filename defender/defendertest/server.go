@@ -44,8 +44,8 @@ type Server struct {
 	clock    *movableClock
 	listener net.Listener
 	http     *http.Server
-	served   chan struct{} // closed when http.Serve has returned
-	closing  context.Context
+	served   chan struct{}   // closed when http.Serve has returned
+	closing  context.Context //nolint:containedctx // It is the life of the server, which Close ends.
 	close    context.CancelFunc
 	ca       authority
 

@@ -87,7 +87,7 @@ func requestID(said refusalBody, header http.Header) string {
 		parts = append(parts, "correlation "+rest.Excerpt(said.CorrelationID))
 	}
 	if len(parts) == 0 {
-		return rest.Excerpt(header.Get("x-ms-request-id"))
+		return rest.Excerpt(header.Get("X-Ms-Request-Id"))
 	}
 	return strings.Join(parts, ", ")
 }

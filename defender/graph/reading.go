@@ -30,7 +30,7 @@ const disorderedInstant = "Microsoft Graph's alerts of one instant do not come i
 
 // reading is one read under way.
 type reading struct {
-	ctx     context.Context
+	ctx     context.Context //nolint:containedctx // A reading lives as long as the call that makes it.
 	source  *Source
 	known   defender.KnownFunc
 	yield   func(*defender.Element) error

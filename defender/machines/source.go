@@ -53,7 +53,7 @@ func (s *Source) Probe(ctx context.Context) (int, error) {
 
 // reading is one read under way.
 type reading struct {
-	ctx      context.Context
+	ctx      context.Context //nolint:containedctx // A reading lives as long as the call that makes it.
 	source   *Source
 	yield    func(*integrationv1.Device) error
 	fields   lenient.Fields[*integrationv1.Device]

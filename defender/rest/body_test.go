@@ -15,7 +15,7 @@ func discard() *log.Logger { return log.New(io.Discard, "", 0) }
 
 // slow gives a byte after each pause, and ends with its context.
 type slow struct {
-	ctx   context.Context
+	ctx   context.Context //nolint:containedctx // It is the life of the body.
 	pause time.Duration
 }
 

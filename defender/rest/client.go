@@ -161,9 +161,9 @@ func (c *Client) get(ctx context.Context, target *url.URL, token string) (answer
 	// (https://learn.microsoft.com/en-us/graph/best-practices-concept#handling-future-members-in-evolvable-enumerations).
 	request.Header.Set("Prefer", "include-unknown-enum-members")
 	request.Header.Set("User-Agent", c.config.UserAgent)
-	request.Header.Set("client-request-id", requestID())
+	request.Header.Set("Client-Request-Id", requestID())
 	began := time.Now()
-	response, err := c.config.HTTP.Do(request)
+	response, err := c.config.HTTP.Do(request) //nolint:bodyclose // Body closes it, which the caller closes.
 	took := time.Since(began)
 	if err != nil {
 		defer cancel(nil)

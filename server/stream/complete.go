@@ -55,7 +55,7 @@ func (s *session) complete(
 			OnTime:     s.onTime,
 		})
 		most := max(completedIDs/len(s.actors), leastIDs)
-		verdict.CountingAlertIds = verdict.CountingAlertIds[:min(len(verdict.CountingAlertIds), most)]
+		verdict.CountingAlertIds = verdict.GetCountingAlertIds()[:min(len(verdict.GetCountingAlertIds()), most)]
 		e.Verdicts = append(e.Verdicts, verdict)
 	}
 	if proto.Size(e) > maxEvent {
@@ -71,7 +71,7 @@ func (s *session) gather(ctx context.Context, before uint64) (*judgement, error)
 	last := map[string]uint64{}
 	var order []string
 	for from := s.scanFrom() - 1; from < before; {
-		sequences, through := s.feed.next(s.subscriber, from, batch)
+		sequences, through := s.feed.next(s.subscriber, from)
 		from = through
 		for _, sequence := range sequences {
 			if sequence >= before {

@@ -50,7 +50,7 @@ func (s *session) updateEvent(rev *storev1.Revision, matches []*integrationv1.Ac
 
 // tokenAt returns the token of a position.
 func (s *session) tokenAt(at position, completed bool) string {
-	t := proto.Clone(s.token).(*storev1.ResumeToken)
+	t := proto.CloneOf(s.token)
 	t.Sequence, t.Ordinal, t.Completed = at.sequence, at.ordinal, completed
 	return encodeToken(t)
 }
@@ -90,7 +90,7 @@ func (s *session) actorsEvent(now collector.Snapshot) *integrationv1.ActorsEvent
 func bound(e *integrationv1.ActorsEvent) {
 	for _, most := range []int{64, 16, 4, 1} {
 		for _, state := range e.GetActors() {
-			state.Devices = state.Devices[:min(len(state.Devices), most)]
+			state.Devices = state.GetDevices()[:min(len(state.GetDevices()), most)]
 		}
 		if proto.Size(e) <= maxEvent {
 			return

@@ -1,6 +1,7 @@
 package stream_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -141,6 +142,72 @@ func TestTokenBelowTheOldest(t *testing.T) {
 		time.Sleep(time.Second)
 		if events := works.close(); len(events) == 0 {
 			t.Errorf("the oldest token that works: %v", works.err)
+		}
+	})
+}
+
+// A stream whose window begins below the floor fails alone: others of the same time get their own closing read.
+func TestFailedClosingLeavesOthersAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		settings := collector.DefaultSettings()
+		settings.RetentionAge = time.Hour
+		h := newHouse(t, settings)
+		defer h.stop()
+		began := time.Now()
+		h.source.SetDevices(collectortest.Device(deviceOne, "ws-one.contoso.test", began.Add(3*time.Hour)))
+		h.source.Put(collectortest.Alert("a", deviceOne, "ws-one.contoso.test", began.Add(30*time.Minute)), began.Add(30*time.Minute))
+		time.Sleep(3 * time.Hour)
+		request := boundedRequest(actorNamed("one", "ws-one.contoso.test"))
+		below := resumed(request, "")
+		below.Window.StartTime = timestamppb.New(began)
+		fresh, old := h.open(request), h.open(below)
+		<-fresh.done
+		<-old.done
+		if got, want := journalled(fresh.events), []string{"one VERDICT_MISSED"}; !slices.Equal(got, want) {
+			t.Errorf("the stream of a fresh window: %q, want %q", got, want)
+		}
+		if got, want := journalled(old.events), []string{"one VERDICT_CANNOT_JUDGE"}; !slices.Equal(got, want) {
+			t.Errorf("the stream below the floor: %q, want %q", got, want)
+		}
+	})
+}
+
+// The token of a stream's first event works, also where the journal was trimmed before the stream began.
+func TestFirstTokenWorks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		settings := collector.DefaultSettings()
+		settings.RetentionAge = time.Hour
+		h := newHouse(t, settings)
+		defer h.stop()
+		time.Sleep(5 * time.Hour)
+		request := boundedRequest(actorNamed("one", "ws-one.contoso.test"))
+		c := h.open(request)
+		time.Sleep(time.Second)
+		again := h.open(resumed(request, c.close()[0].GetResumeToken()))
+		time.Sleep(time.Second)
+		if again.close(); !errors.Is(again.err, context.Canceled) {
+			t.Errorf("resumed with the first event's token: %v", again.err)
+		}
+	})
+}
+
+// A pause from before a closing read was due does not lengthen the time that it is tried.
+func TestPausedBeforeItWasDue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, collector.DefaultSettings())
+		defer h.stop()
+		request := boundedRequest(actorNamed("one", "ws-one.contoso.test"))
+		request.Window.EndTime = timestamppb.New(time.Now().Add(3 * time.Hour))
+		c := h.open(request)
+		time.Sleep(time.Minute)
+		h.pause(true)
+		time.Sleep(2 * time.Hour)
+		h.pause(false)
+		time.Sleep(time.Minute)
+		h.source.Fail(errors.New("broken"))
+		<-c.done
+		if after := time.Since(request.GetWindow().GetEndTime().AsTime().Add(2 * time.Minute)); after > 16*time.Minute {
+			t.Errorf("the closing failed %v after it was due, want 15 minutes", after)
 		}
 	})
 }

@@ -13,6 +13,9 @@ import (
 	"defender-integration/store"
 )
 
+// batch is how many entries are taken from the feed at once.
+const batch = 256
+
 // Why a feed ends.
 var (
 	errReplaced = errors.New("the journal has a new identity")
@@ -303,13 +306,13 @@ func (f *feed) awaitTrim(ctx context.Context, sequence uint64) error {
 	}
 }
 
-// next returns the sequences after a position that concern a subscriber, ascending, at most limit, and through where they are
-// all that do: where there are fewer than limit, through everything that is indexed.
-func (f *feed) next(s *subscriber, position uint64, limit int) (sequences []uint64, through uint64) {
+// next returns the sequences after a position that concern a subscriber, ascending, at most a batch, and through where they are
+// all that do: where there are fewer than a batch, through everything that is indexed.
+func (f *feed) next(s *subscriber, position uint64) (sequences []uint64, through uint64) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	if s.every {
-		through = min(f.last, position+uint64(limit))
+		through = min(f.last, position+batch)
 		for sequence := max(position+1, f.first); sequence <= through; sequence++ {
 			sequences = append(sequences, sequence)
 		}
@@ -317,7 +320,7 @@ func (f *feed) next(s *subscriber, position uint64, limit int) (sequences []uint
 	}
 	take := func(list []uint64) {
 		list = after(list, position)
-		sequences = append(sequences, list[:min(len(list), limit)]...)
+		sequences = append(sequences, list[:min(len(list), batch)]...)
 	}
 	for k := range s.keys {
 		take(f.postings[k])
@@ -330,9 +333,9 @@ func (f *feed) next(s *subscriber, position uint64, limit int) (sequences []uint
 	}
 	slices.Sort(sequences)
 	sequences = slices.Compact(sequences)
-	if len(sequences) >= limit {
-		sequences = sequences[:limit]
-		return sequences, sequences[limit-1]
+	if len(sequences) >= batch {
+		sequences = sequences[:batch]
+		return sequences, sequences[batch-1]
 	}
 	return sequences, max(f.last, position)
 }

@@ -164,7 +164,7 @@ func boundedRequest(actors ...*integrationv1.Actor) *integrationv1.StreamAlertsR
 
 // resumed returns the request with a token.
 func resumed(request *integrationv1.StreamAlertsRequest, token string) *integrationv1.StreamAlertsRequest {
-	r := proto.Clone(request).(*integrationv1.StreamAlertsRequest)
+	r := proto.CloneOf(request)
 	r.ResumeToken = token
 	return r
 }

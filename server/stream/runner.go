@@ -14,8 +14,6 @@ import (
 )
 
 const (
-	// batch is how many entries are taken from the feed at once.
-	batch = 256
 	// heartbeat is the longest time between two progress events.
 	heartbeat = 30 * time.Second
 )
@@ -44,7 +42,7 @@ func (s *session) rebuild(ctx context.Context, to position) error {
 		return nil
 	}
 	for s.position.sequence < to.sequence {
-		sequences, through := s.feed.next(s.subscriber, s.position.sequence, batch)
+		sequences, through := s.feed.next(s.subscriber, s.position.sequence)
 		for _, sequence := range sequences {
 			if sequence > to.sequence || (sequence == to.sequence && to.ordinal != wholeEntry) {
 				// The entry itself is passed by the runner, which leaves out the events that were sent.
@@ -86,7 +84,7 @@ func (s *session) passEntry(ctx context.Context, sequence uint64) (bool, error) 
 
 // run sends until the stream is complete, or something ends it.
 func (r *runner) run(ctx context.Context) error {
-	now, changed := r.collector.Snapshot()
+	now, _ := r.collector.Snapshot()
 	if err := r.tellActors(now); err != nil {
 		return err
 	}
@@ -98,7 +96,7 @@ func (r *runner) run(ctx context.Context) error {
 		if completed || err != nil {
 			return err
 		}
-		now, changed = r.collector.Snapshot()
+		now, changed := r.collector.Snapshot()
 		if err := r.tellPresent(now); err != nil {
 			return err
 		}
@@ -119,7 +117,7 @@ func (r *runner) drain(ctx context.Context) (completed bool, err error) {
 		if s.position.ordinal != wholeEntry {
 			from--
 		}
-		sequences, through := s.feed.next(s.subscriber, from, batch)
+		sequences, through := s.feed.next(s.subscriber, from)
 		again := false
 		for _, sequence := range sequences {
 			before := len(s.subscriber.keys) + len(s.subscriber.alerts)
@@ -226,6 +224,9 @@ func (r *runner) wait(ctx context.Context, changed <-chan struct{}) error {
 func (r *runner) tellPresent(now collector.Snapshot) error {
 	if !r.caughtUp {
 		r.caughtUp = true
+		if r.session.explicit {
+			r.member.SetReach(r.session.closing().Since)
+		}
 		if r.session.bounded() {
 			r.member.SetClosing(r.session.closing())
 		}

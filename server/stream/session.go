@@ -174,7 +174,7 @@ func (s *session) failedBy(sequence uint64, f *storev1.FailedClosing) bool {
 		return false
 	}
 	c := s.closing()
-	return !c.Since.Before(f.GetSince().AsTime()) && !c.Due.After(f.GetDue().AsTime())
+	return c.Since.Equal(f.GetSince().AsTime()) && c.Due.Equal(f.GetDue().AsTime())
 }
 
 // revision returns the event of a revision; nil where it does not concern the stream.

@@ -260,7 +260,7 @@ func TestTokenRefusals(t *testing.T) {
 			"cut":     {func(r *integrationv1.StreamAlertsRequest) { r.ResumeToken = token[:len(token)-2] }, integrationv1.ErrorReason_ERROR_REASON_RESUME_TOKEN_INVALID},
 			"actors":  {func(r *integrationv1.StreamAlertsRequest) { r.Actors[0].HostName = "ws-two" }, integrationv1.ErrorReason_ERROR_REASON_RESUME_TOKEN_FOREIGN},
 			"window": {func(r *integrationv1.StreamAlertsRequest) {
-				r.Window.EndTime = timestamppb.New(r.Window.EndTime.AsTime().Add(time.Second))
+				r.Window.EndTime = timestamppb.New(r.GetWindow().GetEndTime().AsTime().Add(time.Second))
 			}, integrationv1.ErrorReason_ERROR_REASON_RESUME_TOKEN_FOREIGN},
 			"wait": {func(r *integrationv1.StreamAlertsRequest) { r.Wait.Seconds++ }, integrationv1.ErrorReason_ERROR_REASON_RESUME_TOKEN_FOREIGN},
 		} {
@@ -352,4 +352,63 @@ func (h *house) pause(paused bool) {
 	if _, err := h.store.UpdateRecord(h.t.Context(), changed, revision); err != nil {
 		h.t.Fatal(err)
 	}
+}
+
+// A stream that asks for a time before anything was read makes the collector read back to it, once for all that ask.
+func TestReadBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, collector.DefaultSettings())
+		defer h.stop()
+		now := time.Now()
+		h.source.Put(collectortest.Alert("a1", deviceOne, "ws-one.contoso.test", now.Add(-26*time.Hour)), now)
+		time.Sleep(2 * time.Minute)
+		request := &integrationv1.StreamAlertsRequest{
+			IntegrationId: integrationID,
+			Actors:        []*integrationv1.Actor{actorNamed("one", "ws-one")},
+			Window:        &integrationv1.Window{StartTime: timestamppb.New(now.Add(-27 * time.Hour))},
+		}
+		calls := []*call{h.open(request), h.open(request), h.open(request)}
+		time.Sleep(time.Minute)
+		for _, c := range calls {
+			if got, want := journalled(c.close()), []string{"KIND_NEW a1 A test alert"}; !slices.Equal(got, want) {
+				t.Errorf("events = %q, want %q", got, want)
+			}
+		}
+		back := 0
+		for _, since := range h.source.Reads() {
+			if !since.After(now.Add(-27 * time.Hour)) {
+				back++
+			}
+		}
+		if back != 1 {
+			t.Errorf("%d reads reached back, want 1", back)
+		}
+	})
+}
+
+// A new device of one Actor is looked for soon, also where another Actor of the stream is known.
+func TestUnknownBesideKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, collector.DefaultSettings())
+		defer h.stop()
+		known, added := collectortest.Device(deviceOne, "ws-one.contoso.test", time.Now()), collectortest.Device(deviceTwo, "ws-two.contoso.test", time.Now())
+		h.source.SetDevices(known)
+		first := h.open(boundedRequest(actorNamed("one", "ws-one")))
+		time.Sleep(10 * time.Second)
+		h.source.SetDevices(known, added)
+		c := h.open(&integrationv1.StreamAlertsRequest{
+			IntegrationId: integrationID, Actors: []*integrationv1.Actor{actorNamed("one", "ws-one"), actorNamed("two", "ws-two")},
+		})
+		time.Sleep(90 * time.Second)
+		first.close()
+		var last *integrationv1.ActorsEvent
+		for _, e := range c.close() {
+			if a := e.GetActors(); a != nil {
+				last = a
+			}
+		}
+		if got := last.GetActors()[1].GetKnowledge(); got != integrationv1.ActorState_KNOWLEDGE_KNOWN {
+			t.Errorf("after 90 seconds the second Actor's device is %v", got)
+		}
+	})
 }

@@ -89,7 +89,7 @@ func (s *Streams) join(
 	token *storev1.ResumeToken, send SendFunc,
 ) error {
 	// Who joins first and looks for its start then is behind every pair that lacks the facts about its Actors' devices.
-	member, checkpoint, err := c.Join(joining, texts(keysOf(request)))
+	member, checkpoint, err := c.Join(joining, keysOf(request))
 	if err != nil {
 		return err
 	}
@@ -113,11 +113,11 @@ func (s *Streams) join(
 // errJoinLimit is the cause of a joining that took too long.
 var errJoinLimit = errors.New("joining took too long")
 
-// keysOf returns the keys of all Actors of a request.
-func keysOf(request *integrationv1.StreamAlertsRequest) []match.Key {
-	var keys []match.Key
+// keysOf returns the keys of each Actor of a request.
+func keysOf(request *integrationv1.StreamAlertsRequest) [][]string {
+	var keys [][]string
 	for _, a := range request.GetActors() {
-		keys = append(keys, match.ActorKeys(a)...)
+		keys = append(keys, texts(match.ActorKeys(a)))
 	}
 	return keys
 }
@@ -197,10 +197,13 @@ func (s *Streams) begin(
 		fresh.StartTime = timestamppb.Now()
 	}
 	if token == nil {
-		return newSession(request, f, fresh), nil
+		session := newSession(request, f, fresh)
+		first, _, _ := f.bounds()
+		session.position.sequence = max(session.position.sequence, first-1)
+		return session, nil
 	}
 	first, last, floor := f.bounds()
-	oldest := proto.Clone(token).(*storev1.ResumeToken)
+	oldest := proto.CloneOf(token)
 	oldest.Uid, oldest.Identity, oldest.Completed = uid, f.identity, false
 	oldest.Sequence, oldest.Ordinal = first-1, wholeEntry
 	switch {
@@ -244,7 +247,7 @@ func (s *Streams) replaced(token *storev1.ResumeToken) error {
 	s.mu.Lock()
 	f := s.feeds[token.GetUid()]
 	s.mu.Unlock()
-	oldest := proto.Clone(token).(*storev1.ResumeToken)
+	oldest := proto.CloneOf(token)
 	if f != nil {
 		oldest.Identity = f.identity
 	}

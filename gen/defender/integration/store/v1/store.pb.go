@@ -463,13 +463,12 @@ func (x *DeviceLookup) GetProblem() *v1.Problem {
 	return nil
 }
 
-// FailedClosing says that no closing read succeeded for the streams whose closing read has `since` or a later bound and was due
-// at or before `due`.
+// FailedClosing says that no closing read succeeded for the streams that wait for one from `since` that was due at `due`.
 type FailedClosing struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The earliest bound that was to be read from.
+	// The bound that was to be read from.
 	Since *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=since,proto3" json:"since,omitempty"`
-	// The latest time at which one of the closing reads was due.
+	// When the closing read was due.
 	Due *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=due,proto3" json:"due,omitempty"`
 	// Why.
 	Problem *v1.Problem `protobuf:"bytes,3,opt,name=problem,proto3" json:"problem,omitempty"`
