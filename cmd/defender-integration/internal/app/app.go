@@ -1,0 +1,154 @@
+// Package app is the service put together: store, collectors, streams and server, from one set of options. The commands serve and
+// demo run the same code.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	"defender-integration/collector"
+	"defender-integration/defender"
+	"defender-integration/server"
+	"defender-integration/server/stream"
+	"defender-integration/store"
+)
+
+// Options are what the service runs with.
+type Options struct {
+	// Server says where to listen and with what security. Service, Ready, Logger and Registry are filled in.
+	Server server.Options
+	// Store says where data is kept. Logger is filled in.
+	Store store.Options
+	// SealingKeyFile is the file of the key that secrets are sealed with. Empty: sealing.key in the data directory, which is made
+	// at the first start; it must be given where the store is on a cluster.
+	SealingKeyFile string
+	// AllowEndpoints are hosts, as HOST:PORT, that may be registered besides Microsoft's. AllowHTTP lets them be spoken to in clear.
+	AllowEndpoints []string
+	AllowHTTP      bool
+	// Collecting says when and how deep to read; collector.DefaultSettings are those of a service in earnest.
+	Collecting collector.Settings
+	// Version is the program's version.
+	Version string
+	// Logger is logged to. Its handler is wrapped with server.LogHandler.
+	Logger *slog.Logger
+}
+
+// App is the service, put together and listening.
+type App struct {
+	options Options
+	store   store.Store
+	server  *server.Server
+	manager *collector.Manager
+	streams *stream.Streams
+	// engine is the context of collectors and feeds, which outlive the last call.
+	engine     context.Context //nolint:containedctx // It is the life of the App, which Run ends.
+	stopEngine context.CancelFunc
+}
+
+// Start opens the store and the listeners. What it returns is run with Run, which also closes it.
+func Start(ctx context.Context, options Options) (*App, error) {
+	allowed, err := defender.NewAllowList(options.AllowEndpoints, options.AllowHTTP)
+	if err != nil {
+		return nil, fmt.Errorf("--allow-endpoint: %w", err)
+	}
+	if options.SealingKeyFile == "" {
+		if options.Store.URL != "" {
+			return nil, errors.New("--sealing-key-file is needed with --nats-url: all that share the cluster must share the key")
+		}
+		options.SealingKeyFile = filepath.Join(options.Store.Dir, "sealing.key")
+	}
+	options.Store.Logger = options.Logger
+	opened, err := store.OpenJetStream(ctx, options.Store)
+	if err != nil {
+		return nil, err
+	}
+	a := &App{options: options, store: opened}
+	a.engine, a.stopEngine = context.WithCancel(context.WithoutCancel(ctx))
+	if err := a.assemble(ctx, allowed); err != nil {
+		a.stopEngine()
+		return nil, errors.Join(err, opened.Close())
+	}
+	return a, nil
+}
+
+// assemble puts together what stands on the store.
+func (a *App) assemble(ctx context.Context, allowed defender.AllowList) error {
+	registry, err := newRegistry(a.options.Version)
+	if err != nil {
+		return err
+	}
+	sealer, err := openSealer(ctx, a.store, a.options.SealingKeyFile)
+	if err != nil {
+		return err
+	}
+	connector := &connector{sealer: sealer, allowed: allowed, version: a.options.Version, logger: a.options.Logger}
+	a.manager = collector.NewManager(collector.Options{
+		Settings: a.options.Collecting, Store: a.store, Connect: connector.connect, DeviceKeys: deviceKeys,
+		Log: a.options.Logger, Metrics: registry,
+	})
+	a.streams = stream.New(a.engine, stream.Options{Store: a.store, Collectors: a.manager, Log: a.options.Logger})
+	service, err := server.NewService(server.ServiceOptions{
+		Records: a.store, Sealer: sealer, Collectors: a.manager, Streams: a.streams, Logger: a.options.Logger,
+		Test: connector.tester(a.manager.Spender), Allowed: allowed, Version: a.options.Version,
+	})
+	if err != nil {
+		return err
+	}
+	options := a.options.Server
+	options.Service, options.Ready, options.Logger, options.Registry = service, a.store.Ready, a.options.Logger, registry
+	a.server, err = server.New(options)
+	return err
+}
+
+// newRegistry makes the registry of the process's metrics.
+func newRegistry(version string) (*prometheus.Registry, error) {
+	registry := prometheus.NewRegistry()
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "defender_integration_build_info", Help: "Always 1; the label has the version.",
+		ConstLabels: prometheus.Labels{"version": version},
+	})
+	build.Set(1)
+	return registry, errors.Join(registry.Register(build), registry.Register(collectors.NewGoCollector()),
+		registry.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})))
+}
+
+// openSealer opens the sealing key, and makes one only where nothing is registered that another key has sealed.
+func openSealer(ctx context.Context, registry store.Registry, path string) (*store.Sealer, error) {
+	records, err := registry.Records(ctx, "", 1)
+	if err != nil {
+		return nil, fmt.Errorf("look whether anything is registered: %w", err)
+	}
+	sealer, err := store.OpenSealer(path, len(records) == 0)
+	if errors.Is(err, store.ErrNoKey) {
+		return nil, fmt.Errorf("%w, and integrations are registered whose secrets it sealed: bring it back, or name it with --sealing-key-file", err)
+	}
+	return sealer, err
+}
+
+// Addresses returns the addresses that calls are accepted on.
+func (a *App) Addresses() []net.Addr { return a.server.Addresses() }
+
+// MetricsAddress returns the address that metrics are served on, nil where they are not served.
+func (a *App) MetricsAddress() net.Addr { return a.server.MetricsAddress() }
+
+// Run serves until ctx ends, and then stops in order: calls, collectors, store. It returns nil after an end that ctx asked for.
+func (a *App) Run(ctx context.Context) error {
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		// Collectors are stopped after the last stream has ended.
+		defer a.stopEngine()
+		return a.server.Serve(groupCtx)
+	})
+	group.Go(func() error { return a.manager.Run(a.engine) })
+	err := group.Wait()
+	a.streams.Wait()
+	return errors.Join(err, a.store.Close())
+}

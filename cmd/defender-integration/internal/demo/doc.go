@@ -1,0 +1,16 @@
+// Package demo is the demonstration: a scripted campaign of attacks, watched by a person.
+//
+// One process runs a simulated Microsoft (package defendertest), the service (package app, the code of `serve`, with shorter
+// settings and no special path) with its data in a temporary folder, and a Director that knows the service by its gRPC API alone.
+// The script says what Defender does and what the service should make of it. Everything that is printed about alerts and verdicts
+// came over gRPC; the script is only compared with it.
+//
+//	run.go       the whole demonstration, from the first line to the last
+//	script.go    what happens, when, and what is expected
+//	campaign.go  the attacks of the demonstration
+//	house.go     the simulated Microsoft and the service, started and stopped
+//	line.go      the Director's connection, which can be cut
+//	director.go  registers, tests, asks for streams
+//	watch.go     follows one attack's stream, and what came of it
+//	narrator.go  prints: opening.go what comes before the campaign, told.go its time line, closing.go what comes after; style.go how
+package demo

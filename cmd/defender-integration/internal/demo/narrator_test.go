@@ -1,0 +1,201 @@
+package demo
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	integrationv1 "defender-integration/gen/defender/integration/v1"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// noon is when the campaign of these tests begins.
+func noon() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) }
+
+// at is a time after noon.
+func at(seconds float64) *timestamppb.Timestamp {
+	return timestamppb.New(noon().Add(time.Duration(seconds * float64(time.Second))))
+}
+
+// narrate prints one of everything.
+func narrate(n *narrator) bool {
+	s := campaign()
+	ben, kiosk := &s.attacks[2], &s.attacks[5]
+	seconds := 0.0
+	n.now = func() time.Time {
+		seconds += 0.5
+		return at(seconds).AsTime()
+	}
+	n.registered(&integrationv1.Integration{
+		IntegrationId: "demo", TenantId: "contoso.test", Api: integrationv1.Api_API_GRAPH_SECURITY,
+		DeviceSource: &integrationv1.DeviceSource{Kind: integrationv1.DeviceSource_KIND_MACHINES},
+	})
+	stage := func(result integrationv1.ConnectivityStage_Result) *integrationv1.ConnectivityStage {
+		return &integrationv1.ConnectivityStage{
+			Link: integrationv1.ConnectivityStage_LINK_PERMISSIONS, Target: integrationv1.ConnectivityStage_TARGET_API, Result: result,
+			Took: durationpb.New(1500 * time.Microsecond), Seen: "The token has none of the roles that are needed.",
+			Remedy: "Grant SecurityAlert.Read.All, and have an administrator consent to it.",
+		}
+	}
+	n.tested(&integrationv1.TestConnectivityResponse{
+		Health: integrationv1.TestConnectivityResponse_HEALTH_UNHEALTHY, Technology: "Microsoft Defender for Endpoint",
+		Stages: []*integrationv1.ConnectivityStage{
+			stage(integrationv1.ConnectivityStage_RESULT_PASSED), stage(integrationv1.ConnectivityStage_RESULT_WARNED),
+			stage(integrationv1.ConnectivityStage_RESULT_FAILED), stage(integrationv1.ConnectivityStage_RESULT_SKIPPED),
+			{Link: integrationv1.ConnectivityStage_LINK_CLOCK},
+		},
+	})
+	n.campaign(&s, noon())
+	n.attack(ben, s.window)
+	n.defender("ben", ben.steps[0].told)
+	device := &integrationv1.Device{
+		DeviceDnsName: "ws-ben-02.corp.contoso.test", HealthStatus: integrationv1.HealthStatus_HEALTH_STATUS_ACTIVE, LastSeenTime: at(-3600),
+	}
+	matches := []*integrationv1.Match{
+		{Criterion: integrationv1.MatchCriterion_MATCH_CRITERION_KNOWN_DEVICE, DefenderValue: "0123"},
+		{Criterion: integrationv1.MatchCriterion_MATCH_CRITERION_FULL_NAME, DefenderValue: "ws-ben-02.corp.contoso.test"},
+	}
+	n.actors(ben, &integrationv1.ActorsEvent{Actors: []*integrationv1.ActorState{{Knowledge: integrationv1.ActorState_KNOWLEDGE_PENDING}}})
+	n.actors(ben, &integrationv1.ActorsEvent{Actors: []*integrationv1.ActorState{{
+		Knowledge: integrationv1.ActorState_KNOWLEDGE_KNOWN, Judgeable: true,
+		Devices: []*integrationv1.ActorDevice{{Device: device, Matches: matches[1:], Preferred: true}},
+	}}})
+	n.actors(kiosk, &integrationv1.ActorsEvent{Actors: []*integrationv1.ActorState{{Knowledge: integrationv1.ActorState_KNOWLEDGE_UNKNOWN}}})
+	n.actors(kiosk, &integrationv1.ActorsEvent{Actors: []*integrationv1.ActorState{{Knowledge: integrationv1.ActorState_KNOWLEDGE_AMBIGUOUS}}})
+	n.cut(ben, "AbCdEfGhIjKl")
+	n.resumed(ben)
+	alert := &integrationv1.AlertEvent{
+		Kind: integrationv1.AlertEvent_KIND_UPDATED, Activity: integrationv1.Activity_ACTIVITY_IN_WINDOW, Late: true,
+		Alert: &integrationv1.Alert{
+			Id: "da1_1", Title: "Suspicious scheduled task", CreatedTime: at(5.5), LastUpdateTime: at(7),
+		},
+		Outcome: &integrationv1.OutcomeAssessment{
+			Outcome: integrationv1.Outcome_OUTCOME_REMEDIATED, Explanation: "Defender cleaned it up afterwards.",
+		},
+		Actors:        []*integrationv1.ActorMatch{{ActorId: "ben", Matches: matches, Counts: true}},
+		ChangedFields: &fieldmaskpb.FieldMask{Paths: []string{"last_update_time", "evidence"}},
+	}
+	n.alert(ben, alert)
+	n.alert(ben, &integrationv1.AlertEvent{
+		Kind: integrationv1.AlertEvent_KIND_NEW, Activity: integrationv1.Activity_ACTIVITY_PRE_EXISTING,
+		Alert: &integrationv1.Alert{Title: "Of yesterday"}, Outcome: &integrationv1.OutcomeAssessment{Outcome: integrationv1.Outcome_OUTCOME_UNKNOWN},
+	})
+	progress := func(phase integrationv1.ProgressEvent_Phase, problem *integrationv1.Problem) {
+		n.progress(ben, &integrationv1.ProgressEvent{
+			Phase: phase, Problem: problem, ClosingDueTime: at(14),
+			Pairs: []*integrationv1.Pair{{Depth: integrationv1.Pair_DEPTH_POLL, Through: at(6)}},
+		})
+	}
+	progress(integrationv1.ProgressEvent_PHASE_FOLLOWING, nil)
+	progress(integrationv1.ProgressEvent_PHASE_WAITING, nil)
+	progress(integrationv1.ProgressEvent_PHASE_WAITING, nil) // Nothing is other: it is not told again.
+	progress(integrationv1.ProgressEvent_PHASE_CLOSING, nil)
+	progress(integrationv1.ProgressEvent_PHASE_CLOSING, &integrationv1.Problem{Message: "Microsoft answered 503.", Remedy: "It is tried again."})
+	progress(integrationv1.ProgressEvent_PHASE_PAUSED, nil)
+	n.gap(ben, &integrationv1.GapEvent{Explanation: "The journal was trimmed."})
+
+	pair := &integrationv1.Pair{Depth: integrationv1.Pair_DEPTH_CLOSING, Since: at(3), Through: at(15), Elements: 1}
+	remediated := &result{attack: ben, began: noon().Add(4 * time.Second), resumed: true, completed: &integrationv1.CompletedEvent{
+		Proof: &integrationv1.CompletedEvent_Pair{Pair: pair},
+		Verdicts: []*integrationv1.ActorVerdict{{
+			ActorId: "ben", Verdict: integrationv1.Verdict_VERDICT_DETECTED, Outcome: integrationv1.Outcome_OUTCOME_REMEDIATED,
+			DecidingAlertId: "da1_1", Explanation: "Defender detected the attack and cleaned up afterwards.",
+		}},
+	}}
+	first := &integrationv1.AlertEvent{Alert: &integrationv1.Alert{Id: "da1_1", LastUpdateTime: at(5.5)}}
+	remediated.take(first)
+	remediated.take(alert)
+	n.completed(remediated)
+	wrong := &result{attack: kiosk, completed: &integrationv1.CompletedEvent{
+		Proof: &integrationv1.CompletedEvent_FailedClosing{FailedClosing: &integrationv1.Problem{Message: "Microsoft answered 503.", Remedy: "Try again."}},
+		Verdicts: []*integrationv1.ActorVerdict{{
+			ActorId: "kiosk", Verdict: integrationv1.Verdict_VERDICT_CANNOT_JUDGE, Explanation: "Collecting is not proven complete.",
+			CannotJudgeReason: integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_COLLECTION_INCOMPLETE,
+		}},
+	}}
+	wrong.take(first)
+	wrong.take(first)
+	n.completed(wrong)
+	good := n.results([]*result{remediated, wrong})
+	n.fresh("an alert about ben")
+	n.stopping()
+	return good
+}
+
+func TestNarrator(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		colours bool
+	}{{"plain", false}, {"colours", true}} {
+		t.Run(test.name, func(t *testing.T) {
+			var out bytes.Buffer
+			n := newNarrator(&out, test.colours)
+			if narrate(n) {
+				t.Error("a result that is not as scripted counts as one that is")
+			}
+			if n.err != nil {
+				t.Error(n.err)
+			}
+			golden := filepath.Join("testdata", test.name+".golden")
+			if *update {
+				if err := os.WriteFile(golden, out.Bytes(), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if out.String() != string(want) {
+				t.Errorf("it prints\n%s\nwant\n%s", out.String(), want)
+			}
+			for line := range strings.Lines(out.String()) {
+				if columns := len([]rune(strings.TrimSuffix(line, "\n"))); !test.colours && columns > width {
+					t.Errorf("%d columns: %s", columns, line)
+				}
+			}
+		})
+	}
+}
+
+// brokenPipe fails.
+type brokenPipe struct{}
+
+func (brokenPipe) Write([]byte) (int, error) { return 0, errBroken }
+
+var errBroken = errors.New("nobody reads")
+
+func TestNarratorKeepsTheErrorOfPrinting(t *testing.T) {
+	n := newNarrator(brokenPipe{}, false)
+	narrate(n)
+	if !errors.Is(n.err, errBroken) {
+		t.Errorf("error %v, want %v", n.err, errBroken)
+	}
+}
+
+func TestWrap(t *testing.T) {
+	for _, test := range []struct {
+		text string
+		want []string
+	}{
+		{"", []string{""}},
+		{"one two  three", []string{"one two", "three"}},
+		{"unbreakable a", []string{"unbreakable", "a"}},
+		{"a unbreakable", []string{"a", "unbreakable"}},
+		{"äöü äöü ä", []string{"äöü äöü", "ä"}},
+	} {
+		if got := wrap(test.text, 7); strings.Join(got, "|") != strings.Join(test.want, "|") {
+			t.Errorf("%q: %q, want %q", test.text, got, test.want)
+		}
+	}
+}

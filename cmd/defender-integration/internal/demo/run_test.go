@@ -1,0 +1,164 @@
+package demo
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"defender-integration/defender/defendertest"
+	integrationv1 "defender-integration/gen/defender/integration/v1"
+)
+
+// TestCampaign runs the demonstration as it is: it takes as long.
+func TestCampaign(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes half a minute")
+	}
+	t.Parallel()
+	var out, log text
+	err := Run(t.Context(), Options{Out: &out, Exit: true, Version: "v0.0.0-test", Logger: logTo(&log)})
+	if err != nil {
+		t.Errorf("Run: %v\n%s", err, out.String())
+	}
+	for _, words := range []string{
+		"Microsoft is SIMULATED", "HEALTHY", "resumed", "6 of 6 verdicts are the scripted ones", "none twice; 1 stream was cut and resumed",
+	} {
+		if !strings.Contains(out.String(), words) {
+			t.Errorf("it does not say %q:\n%s", words, out.String())
+		}
+	}
+	for _, not := range []string{"\x1b", "GAP", "NOT AS SCRIPTED", defendertest.RunSecret} {
+		if strings.Contains(out.String(), not) {
+			t.Errorf("it says %q:\n%s", not, out.String())
+		}
+	}
+	if log.String() != "" {
+		t.Errorf("the service warns:\n%s", log.String())
+	}
+	wantRemoved(t, out.String())
+}
+
+// brief is a script of one attack, with an alert.
+func brief(want integrationv1.Verdict) script {
+	device := defendertest.SampleDevices()[0]
+	return script{
+		window: time.Second, wait: time.Second, tolerance: time.Second, onTime: time.Second,
+		devices: []defendertest.Device{device},
+		attacks: []attack{{
+			title: "Encoded PowerShell",
+			actor: &integrationv1.Actor{ActorId: "anna", FqHostName: device.DNSName},
+			steps: []step{{
+				at: 600 * time.Millisecond, told: "raises an alert",
+				alert: finding{device: device, title: "Suspicious PowerShell command line", image: "powershell.exe", status: "prevented", remediation: "prevented"}.alert,
+			}},
+			want: expectation{verdict: want, revisions: 1},
+		}},
+	}
+}
+
+// The verdict is the service's: a script that expects another one does not get it.
+func TestAWrongScriptFails(t *testing.T) {
+	t.Parallel()
+	var out, log text
+	err := run(t.Context(), Options{Out: &out, Exit: true, Logger: logTo(&log)}, brief(integrationv1.Verdict_VERDICT_MISSED))
+	if !errors.Is(err, ErrNotAsScripted) {
+		t.Errorf("run: %v, want %v", err, ErrNotAsScripted)
+	}
+	for _, words := range []string{"0 of 1 verdicts", "NOT AS SCRIPTED: verdict PREVENTED instead of MISSED", "[NO]"} {
+		if !strings.Contains(out.String(), words) {
+			t.Errorf("it does not say %q:\n%s", words, out.String())
+		}
+	}
+	wantRemoved(t, out.String())
+}
+
+// Without Exit it stays up until it is told to stop, and then ends well.
+func TestStayingUp(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	out := text{found: cancel, words: "Try it"}
+	var log text
+	err := run(ctx, Options{Out: &out, Logger: logTo(&log)}, brief(integrationv1.Verdict_VERDICT_PREVENTED))
+	if err != nil {
+		t.Errorf("run: %v\n%s", err, out.String())
+	}
+	if !strings.Contains(out.String(), "IntegrationService/StreamAlerts") || log.String() != "" {
+		t.Errorf("%s\n%s", out.String(), log.String())
+	}
+	wantRemoved(t, out.String())
+}
+
+// It can be told to stop at any time. With Exit that is a failure: the campaign did not show what it should.
+func TestStopping(t *testing.T) {
+	t.Parallel()
+	for _, exit := range []bool{false, true} {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		out := text{found: cancel, words: "ATTACK"}
+		err := run(ctx, Options{Out: &out, Exit: exit, Logger: slog.New(slog.DiscardHandler)}, brief(integrationv1.Verdict_VERDICT_PREVENTED))
+		if exit != errors.Is(err, errStopped) || !exit && err != nil {
+			t.Errorf("with Exit %v: %v", exit, err)
+		}
+		if strings.Contains(out.String(), "VERDICT") {
+			t.Errorf("it went on:\n%s", out.String())
+		}
+		wantRemoved(t, out.String())
+	}
+}
+
+// wantRemoved fails where the folder that the text names is still there.
+func wantRemoved(t *testing.T, out string) {
+	t.Helper()
+	var dir string
+	for word := range strings.FieldsSeq(out) {
+		if strings.HasPrefix(filepath.Base(word), "defender-integration-demo-") {
+			dir = word
+		}
+	}
+	if dir == "" {
+		t.Errorf("it names no folder:\n%s", out)
+		return
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%s is still there: %v", dir, err)
+	}
+}
+
+// text is a writer that several goroutines may use. It calls found once words were written.
+type text struct {
+	mu     sync.Mutex
+	buffer bytes.Buffer
+	words  string
+	found  func()
+}
+
+func (w *text) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n, err := w.buffer.Write(p)
+	if w.found != nil && strings.Contains(w.buffer.String(), w.words) {
+		w.found()
+		w.found = nil
+	}
+	return n, err
+}
+
+func (w *text) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.buffer.String()
+}
+
+// logTo returns a logger of warnings.
+func logTo(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelWarn}))
+}

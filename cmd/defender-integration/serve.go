@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"defender-integration/cmd/defender-integration/internal/app"
+	"defender-integration/collector"
+	"defender-integration/server"
+	"defender-integration/store"
+)
+
+// defaultListen is where the server listens, and where healthcheck asks.
+const defaultListen = "127.0.0.1:7443"
+
+// serveFlags are the flags of serve.
+type serveFlags struct {
+	server     server.Options
+	store      store.Options
+	sealingKey string
+	mode       modeValue
+	allow      listValue
+	allowHTTP  bool
+	collecting collector.Settings
+	budget     listValue
+	log        logFlags
+}
+
+func serveCommand() command {
+	return command{
+		name:    "serve",
+		summary: "serve the gRPC API",
+		about: "serve serves the gRPC API until it is told to stop (SIGINT or SIGTERM), and then ends in order.\n" +
+			"Without TLS and a client CA it serves only this machine: a loopback address or a unix socket.",
+		setup: func(flags *flagSet) func(context.Context, streams) error {
+			f := &serveFlags{mode: 0o600, collecting: collector.DefaultSettings()}
+			f.listening(flags)
+			f.keeping(flags)
+			f.reading(flags)
+			f.log.declare(flags)
+			return f.run
+		},
+	}
+}
+
+// listening declares the flags of the server.
+func (f *serveFlags) listening(flags *flagSet) {
+	flags.StringVar(&f.server.Address, "listen", defaultListen, "listen on this TCP `address`; \"none\": on no TCP address")
+	flags.StringVar(&f.server.UnixSocket, "unix-socket", "", "listen on a unix socket at this `path` (too)")
+	flags.Var(&f.mode, "unix-socket-mode", "the unix socket's file `mode`, in octal digits")
+	flags.StringVar(&f.server.TLS.Certificate, "tls-cert", "", "serve TLS with the certificate in this PEM `file`, its chain after it")
+	flags.StringVar(&f.server.TLS.Key, "tls-key", "", "the PEM `file` with the certificate's key")
+	flags.StringVar(&f.server.TLS.ClientCA, "tls-client-ca", "",
+		"require a certificate of each client, signed by an authority in this PEM `file`.\nWithout it only loopback addresses are served")
+	flags.StringVar(&f.server.MetricsAddress, "metrics-address", "127.0.0.1:9464",
+		"serve metrics for Prometheus at http://`address`/metrics, in clear and to anyone who reaches it; \"none\": do not")
+	flags.DurationVar(&f.server.DrainTimeout, "drain-timeout", 15*time.Second, "how long calls have to end once the server is told to stop")
+}
+
+// keeping declares the flags of the store.
+func (f *serveFlags) keeping(flags *flagSet) {
+	flags.StringVar(&f.store.Dir, "data-dir", "data", "keep data in this `folder`; it is made where it is missing, and only one process uses it")
+	flags.Int64Var(&f.store.MaxBytes, "data-max-bytes", 0, "how many `bytes` data may take; 0: three quarters of what the disk has left")
+	flags.StringVar(&f.store.URL, "nats-url", "", "keep data on the NATS server or cluster at this `URL` instead of in --data-dir")
+	flags.IntVar(&f.store.Replicas, "nats-replicas", 1, "how many servers of the cluster keep each entry")
+	flags.StringVar(&f.store.Prefix, "nats-prefix", "defender", "begin the names of streams and buckets with this `text`")
+	flags.StringVar(&f.sealingKey, "sealing-key-file", "",
+		"the `file` with the key that secrets are sealed with. Default: sealing.key in --data-dir, made at the first start.\n"+
+			"Keep a copy: without it what is registered cannot be used")
+	flags.DurationVar(&f.collecting.RetentionAge, "retention-age", f.collecting.RetentionAge, "drop what is older than this from a journal")
+	flags.Uint64Var(&f.collecting.RetentionBytes, "retention-bytes", f.collecting.RetentionBytes, "drop the oldest entries of a journal that takes more `bytes` than this")
+}
+
+// reading declares the flags of the collectors.
+func (f *serveFlags) reading(flags *flagSet) {
+	flags.Var(&f.allow, "allow-endpoint", "let integrations name this `HOST:PORT` besides Microsoft's. It can be given several times;\n"+
+		"in the environment, with commas between")
+	flags.BoolVar(&f.allowHTTP, "allow-http", false, "let the hosts of --allow-endpoint be spoken to in clear: for a simulated Microsoft")
+	flags.DurationVar(&f.collecting.FastInterval, "poll-fast", f.collecting.FastInterval, "poll this often while a stream waits")
+	flags.DurationVar(&f.collecting.SlowInterval, "poll-slow", f.collecting.SlowInterval, "poll this often while no stream waits")
+	flags.DurationVar(&f.collecting.Overlap, "poll-overlap", f.collecting.Overlap, "begin each poll this long before the end of the last one")
+	flags.DurationVar(&f.collecting.ClosingInterval, "closing-interval", f.collecting.ClosingInterval, "begin closing reads of an integration at most this often")
+	flags.DurationVar(&f.collecting.ClosingLimit, "closing-limit", f.collecting.ClosingLimit, "try a closing read for this long before streams complete without one")
+	flags.DurationVar(&f.collecting.DeviceInterval, "device-interval", f.collecting.DeviceInterval, "look up devices this often while a stream asks for Actors")
+	flags.Var(&f.budget, "budget", "make at most so many calls at Microsoft in a time, as `LIMIT=CALLS/PERIOD`. It can be given several times;\n"+
+		"in the environment, with commas between. Default: graph-alerts=120/1m, machines=80/1m and machines=1200/1h,\n"+
+		"for each application and tenant; Microsoft takes 150, 100 and 1500")
+}
+
+// options checks the flags and returns what the service is run with.
+func (f *serveFlags) options() (app.Options, error) {
+	c := f.collecting
+	for _, flag := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"drain-timeout", f.server.DrainTimeout},
+		{"poll-fast", c.FastInterval}, {"poll-slow", c.SlowInterval}, {"poll-overlap", c.Overlap},
+		{"closing-interval", c.ClosingInterval}, {"closing-limit", c.ClosingLimit},
+		{"device-interval", c.DeviceInterval}, {"retention-age", c.RetentionAge},
+	} {
+		if flag.value <= 0 {
+			return app.Options{}, usagef("--%s is %s and must be more than nothing", flag.name, flag.value)
+		}
+	}
+	if c.FastInterval > c.SlowInterval {
+		return app.Options{}, usagef("--poll-fast (%s) must not be longer than --poll-slow (%s)", c.FastInterval, c.SlowInterval)
+	}
+	var err error
+	if c.Budgets, err = budgets(c.Budgets, f.budget); err != nil {
+		return app.Options{}, err
+	}
+	// An empty variable counts as not set, so a word is needed to switch these off.
+	for _, address := range []*string{&f.server.Address, &f.server.MetricsAddress} {
+		if *address == "none" {
+			*address = ""
+		}
+	}
+	f.server.UnixSocketMode = fs.FileMode(f.mode)
+	return app.Options{
+		Server: f.server, Store: f.store, SealingKeyFile: f.sealingKey, AllowEndpoints: f.allow, AllowHTTP: f.allowHTTP,
+		Collecting: c, Version: version(),
+	}, nil
+}
+
+// run serves until ctx ends.
+func (f *serveFlags) run(ctx context.Context, s streams) error {
+	options, err := f.options()
+	if err != nil {
+		return err
+	}
+	if options.Logger, err = f.log.logger(s.err); err != nil {
+		return err
+	}
+	options.Logger.InfoContext(ctx, "starting", "version", options.Version)
+	service, err := app.Start(ctx, options)
+	if err != nil {
+		return fmt.Errorf("cannot start: %w", err)
+	}
+	return service.Run(ctx)
+}
