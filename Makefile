@@ -1,0 +1,67 @@
+# Shortcuts. Each is one command that can be typed as well; CONTRIBUTING.md says when to use which.
+
+TOOL = go tool -modfile=tools/go.mod
+
+# How many kills `make kill` makes, and from which seed.
+KILLS ?= 300
+SEED ?= 1
+# How long `make fuzz` spends on each target.
+FUZZTIME ?= 30s
+# What `make docker` calls the image.
+IMAGE ?= defender-integration
+
+.PHONY: help
+help: ## show this help
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: demo
+demo: ## watch a campaign of attacks, judged against a simulated Microsoft
+	go run ./cmd/defender-integration demo
+
+.PHONY: test
+test: ## run all tests
+	go test ./...
+
+.PHONY: race
+race: ## run all tests with the race detector (needs a C compiler)
+	go test -race ./...
+
+.PHONY: generate
+generate: ## make gen/ from proto/
+	$(TOOL) buf generate
+
+.PHONY: fmt
+fmt: ## format Go files and proto files
+	$(TOOL) golangci-lint fmt
+	$(TOOL) buf format --write --exclude-path proto/buf
+
+.PHONY: lint
+lint: ## run the linters over Go files and proto files
+	$(TOOL) golangci-lint run
+	$(TOOL) buf lint
+
+.PHONY: bench
+bench: ## run the benchmarks, then the whole way of 100,000 alerts (Linux)
+	go test -run '^$$' -bench . -benchmem ./...
+	go run ./bench
+
+.PHONY: kill
+kill: ## kill the service KILLS times (default 300) while a client streams, from SEED (default 1)
+	ACCEPTANCE_KILLS=$(KILLS) ACCEPTANCE_SEED=$(SEED) go test -count 1 -timeout 0 -v -run '^TestKill' ./acceptance
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME (default 30s)
+	@grep -rl --include='*_test.go' '^func Fuzz' . | while read -r file; do \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$file"); do \
+			echo "$$target in $$(dirname "$$file")"; \
+			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" || exit 1; \
+		done; \
+	done
+
+.PHONY: docker
+docker: ## build the image IMAGE (default defender-integration)
+	docker build --tag $(IMAGE) .
+
+.PHONY: ci
+ci: ## run everything that must hold before a change goes in
+	.ci/run
