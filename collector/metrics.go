@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -45,16 +46,16 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 
 func (m *metrics) read(id string, depth integrationv1.Pair_Depth, took time.Duration, err error) {
 	if err != nil {
-		m.failures.WithLabelValues(id, problemOf(err).GetReason().String()).Inc()
+		m.failures.WithLabelValues(id, strings.ToLower(strings.TrimPrefix(problemOf(err).GetReason().String(), "ERROR_REASON_"))).Inc()
 		return
 	}
-	m.reads.WithLabelValues(id, depth.String()).Observe(took.Seconds())
+	m.reads.WithLabelValues(id, strings.ToLower(strings.TrimPrefix(depth.String(), "DEPTH_"))).Observe(took.Seconds())
 }
 
 func (m *metrics) revision(id string, r *storev1.Revision) {
 	m.revisions.WithLabelValues(id).Inc()
 	for _, o := range r.GetAlert().GetOddities() {
-		m.oddities.WithLabelValues(id, o.GetKind().String()).Inc()
+		m.oddities.WithLabelValues(id, strings.ToLower(strings.TrimPrefix(o.GetKind().String(), "KIND_"))).Inc()
 	}
 }
 

@@ -28,7 +28,7 @@ func listenTCP(address string, files TLSFiles) (net.Listener, error) {
 	}
 	listener, err := net.ListenTCP("tcp", resolved)
 	if err != nil {
-		return nil, fmt.Errorf("listen: %w", err)
+		return nil, fmt.Errorf("listen: %w; set another address with --listen", err)
 	}
 	return listener, nil
 }

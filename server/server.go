@@ -174,7 +174,7 @@ func (s *Server) listen() error {
 	if o.MetricsAddress != "" {
 		listener, err := net.Listen("tcp", o.MetricsAddress)
 		if err != nil {
-			return fmt.Errorf("listen for metrics: %w", err)
+			return fmt.Errorf("listen for metrics: %w; set another address with --metrics-address, or none", err)
 		}
 		s.metrics = listener
 	}
@@ -250,7 +250,7 @@ func (s *Server) Serve(ctx context.Context) error {
 
 // stop drains the server and stops it.
 func (s *Server) stop(ctx context.Context) {
-	s.options.Logger.LogAttrs(ctx, slog.LevelInfo, "draining", slog.Duration("timeout", s.options.DrainTimeout))
+	s.options.Logger.LogAttrs(ctx, slog.LevelInfo, "draining", slog.String("timeout", s.options.DrainTimeout.String()))
 	s.health.Shutdown()
 	s.drain()
 	// A stream whose client does not read holds the graceful stop for ever.

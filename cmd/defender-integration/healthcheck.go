@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -58,22 +59,39 @@ func (f *healthcheckFlags) run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
+	name := strings.TrimPrefix(target, passthrough)
 	conn, err := grpc.NewClient(target, grpc.WithTransportCredentials(security))
 	if err != nil {
-		return fmt.Errorf("%s: %w", target, err)
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	defer func() { _ = conn.Close() }()
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
 	answer, err := healthv1.NewHealthClient(conn).Check(ctx, &healthv1.HealthCheckRequest{Service: f.service})
 	if err != nil {
-		return fmt.Errorf("%s does not answer: %s", target, status.Convert(err).Message())
+		return fmt.Errorf("%s does not answer: %s%s", name, status.Convert(err).Message(), f.hint())
 	}
 	if answer.GetStatus() != healthv1.HealthCheckResponse_SERVING {
-		return fmt.Errorf("%s answers %s", target, answer.GetStatus())
+		return fmt.Errorf("%s answers %s", name, answer.GetStatus())
 	}
-	_, err = fmt.Fprintf(s.out, "%s is serving\n", target)
+	_, err = fmt.Fprintf(s.out, "%s is serving\n", name)
 	return err
+}
+
+// passthrough makes gRPC dial an address as it stands.
+const passthrough = "passthrough:///"
+
+// hint says what else may be wrong where the server does not answer.
+func (f *healthcheckFlags) hint() string {
+	switch {
+	case f.unixSocket != "":
+		return ""
+	case f.ca == "":
+		return " (spoken to in clear; a server with TLS needs --tls-ca)"
+	case f.sni == "":
+		return " (the name that its certificate must have is set with --tls-server-name)"
+	}
+	return ""
 }
 
 // target returns what to dial, as gRPC names it.
@@ -93,7 +111,7 @@ func (f *healthcheckFlags) target() (string, error) {
 	case ip != nil && ip.IsUnspecified():
 		host = "::1"
 	}
-	return "passthrough:///" + net.JoinHostPort(host, port), nil
+	return passthrough + net.JoinHostPort(host, port), nil
 }
 
 // credentials returns how to secure the connection.
@@ -117,7 +135,7 @@ func (f *healthcheckFlags) credentials() (credentials.TransportCredentials, erro
 	if f.certificate != "" {
 		pair, err := tls.LoadX509KeyPair(f.certificate, f.key)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%s with %s: %w", f.certificate, f.key, err)
 		}
 		config.Certificates = []tls.Certificate{pair}
 	}

@@ -113,7 +113,8 @@ func withoutAddresses(device *integrationv1.Device) *integrationv1.Device {
 	return d
 }
 
-// progressEvent tells how far collecting is now. A pair is told only when everything before it was sent.
+// progressEvent tells how far collecting is now. A pair is told only when everything before it was sent: until then the newest one
+// of its depth that was told stays.
 func (s *session) progressEvent(now collector.Snapshot, caughtUp bool) *integrationv1.ProgressEvent {
 	e := &integrationv1.ProgressEvent{
 		Phase:          s.phase(now, caughtUp, time.Now()),
@@ -123,7 +124,10 @@ func (s *session) progressEvent(now collector.Snapshot, caughtUp bool) *integrat
 	}
 	for _, p := range now.Pairs {
 		if p.Sequence <= s.position.sequence {
-			e.Pairs = append(e.Pairs, p.Pair)
+			s.pairs[p.Pair.GetDepth()] = p.Pair
+		}
+		if passed := s.pairs[p.Pair.GetDepth()]; passed != nil {
+			e.Pairs = append(e.Pairs, passed)
 		}
 	}
 	if s.bounded() {

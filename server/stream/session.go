@@ -41,9 +41,10 @@ type session struct {
 
 	start    uint64 // what completes the stream lies behind it
 	position position
-	token    *storev1.ResumeToken // of this stream, but for the position
-	sent     map[string]uint64    // by alert key: the sequence of the revision sent last; unused where every device is asked for
-	told     uint64               // the first entry when a gap was last told
+	token    *storev1.ResumeToken                             // of this stream, but for the position
+	sent     map[string]uint64                                // by alert key: the sequence of the revision sent last; unused where every device is asked for
+	told     uint64                                           // the first entry when a gap was last told
+	pairs    map[integrationv1.Pair_Depth]*integrationv1.Pair // the newest of each depth behind which all was sent
 }
 
 // actor is an Actor of the request and what the facts before the session's position make of it.
@@ -77,6 +78,7 @@ func newSession(request *integrationv1.StreamAlertsRequest, f *feed, token *stor
 		token:    token,
 		position: position{0, wholeEntry},
 		sent:     map[string]uint64{},
+		pairs:    map[integrationv1.Pair_Depth]*integrationv1.Pair{},
 	}
 	if !s.explicit {
 		s.window.Start = token.GetStartTime().AsTime()
