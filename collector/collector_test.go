@@ -241,10 +241,10 @@ func TestFailingBacksOff(t *testing.T) {
 		b := newBench(t, collector.DefaultSettings())
 		defer b.stop()
 		b.source.Fail(errors.New("broken"))
-		time.Sleep(time.Second)
-		began := time.Now()
+		time.Sleep(2 * time.Minute)
+		began, before := time.Now(), len(b.source.Reads())
 		time.Sleep(time.Hour)
-		calls := len(b.source.Reads())
+		calls := len(b.source.Reads()) - before
 		if calls < 40 || calls > 75 {
 			t.Errorf("%d calls in an hour of failing, want about one a minute", calls)
 		}

@@ -55,14 +55,21 @@ func BenchmarkReplay(b *testing.B) {
 	b.ReportMetric(float64(read)/b.Elapsed().Seconds(), "entries/s")
 }
 
-// BenchmarkGet reads single entries, as a lookup by position does.
+// BenchmarkGet reads single entries, as a lookup by position does: of the newest, and of those that only the engine has.
 func BenchmarkGet(b *testing.B) {
+	const total = 4000 // Of which about the last 1,300 are kept at hand.
 	j := benchmarkJournal(b)
-	appendSaved(b, j, samples(1000))
-	for b.Loop() {
-		if _, err := j.Get(b.Context(), 1+rand.Uint64N(1000)); err != nil {
-			b.Fatal(err)
-		}
+	for range total / 1000 {
+		appendSaved(b, j, samples(1000))
+	}
+	for name, from := range map[string]uint64{"newest": total - 999, "stored": 1} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if _, err := j.Get(b.Context(), from+rand.Uint64N(1000)); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 

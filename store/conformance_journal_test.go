@@ -110,7 +110,7 @@ func testTooLarge(t *testing.T, h *harness) {
 	sized := func(raw int) *storev1.Entry {
 		return &storev1.Entry{Body: &storev1.Entry_Revision{Revision: &storev1.Revision{Raw: make([]byte, raw)}}}
 	}
-	overhead := entryHeader + proto.Size(sized(MaxEntrySize-100)) - (MaxEntrySize - 100)
+	overhead := proto.Size(sized(MaxEntrySize-100)) - (MaxEntrySize - 100)
 	fits := sized(MaxEntrySize - overhead)
 	_, err := j.Append(ctx, []*storev1.Entry{entry(1), sized(MaxEntrySize - overhead + 1)})
 	wantError(t, err, ErrTooLarge)

@@ -35,9 +35,14 @@ func frame(prefix []byte, message proto.Message) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode %T: %w", message, err)
 	}
+	seal(framed)
+	return framed, nil
+}
+
+// seal writes the header of a frame that has its content.
+func seal(framed []byte) {
 	framed[0] = formatVersion
 	binary.BigEndian.PutUint32(framed[1:], crc32.Checksum(framed[frameHeader:], castagnoli))
-	return framed, nil
 }
 
 // unframe checks framed and returns its first `prefix` bytes of content, and the rest decoded into message.
@@ -65,26 +70,39 @@ const sequenceSize = 8
 // another's place is found out like one that is damaged.
 const entryHeader = frameHeader + sequenceSize
 
-// checkSizes returns ErrTooLarge where an entry is too large.
-func checkSizes(entries []*storev1.Entry) error {
-	for i, entry := range entries {
-		if size := entryHeader + proto.Size(entry); size > MaxEntrySize {
-			return fmt.Errorf("%w: entry %d of %d takes %d bytes, at most %d fit", ErrTooLarge, i+1, len(entries), size, MaxEntrySize)
-		}
-	}
-	return nil
+// framer frames entries into memory that it uses again.
+type framer struct {
+	buffer []byte
+	ends   []int
+	framed [][]byte
 }
 
-// frameEntries frames entries, the first of which gets the sequence first.
-func frameEntries(first uint64, entries []*storev1.Entry) ([][]byte, error) {
-	framed := make([][]byte, len(entries))
+// frame frames entries, the first of which gets the sequence first. Where one is too large, it returns ErrTooLarge. What it
+// returns holds until it is called again.
+func (f *framer) frame(first uint64, entries []*storev1.Entry) ([][]byte, error) {
+	f.buffer, f.ends, f.framed = f.buffer[:0], f.ends[:0], f.framed[:0]
 	for i, entry := range entries {
+		begin := len(f.buffer)
+		var header [frameHeader]byte
+		f.buffer = append(f.buffer, header[:]...)
+		f.buffer = binary.BigEndian.AppendUint64(f.buffer, first+uint64(i))
 		var err error
-		if framed[i], err = frame(binary.BigEndian.AppendUint64(nil, first+uint64(i)), entry); err != nil {
-			return nil, err
+		if f.buffer, err = (proto.MarshalOptions{}).MarshalAppend(f.buffer, entry); err != nil {
+			return nil, fmt.Errorf("encode %T: %w", entry, err)
 		}
+		if size := len(f.buffer) - begin - entryHeader; size > MaxEntrySize {
+			return nil, fmt.Errorf("%w: entry %d of %d takes %d bytes, at most %d fit", ErrTooLarge, i+1, len(entries), size, MaxEntrySize)
+		}
+		seal(f.buffer[begin:])
+		f.ends = append(f.ends, len(f.buffer))
 	}
-	return framed, nil
+	// The buffer moved while it grew, so it is cut only now.
+	begin := 0
+	for _, end := range f.ends {
+		f.framed = append(f.framed, f.buffer[begin:end:end])
+		begin = end
+	}
+	return f.framed, nil
 }
 
 // unframeEntry decodes a stored entry; what cannot be read, or belongs elsewhere, is ErrDamaged.

@@ -52,6 +52,10 @@ type JetStream struct {
 	close   context.CancelFunc
 	tasks   sync.WaitGroup
 
+	recent *recent
+	// framers has framers for Append, to be used again for whichever journal.
+	framers sync.Pool
+
 	mu       sync.Mutex
 	journals map[string]*jetJournal
 	closed   bool
@@ -83,6 +87,7 @@ func newJetStream(options Options) (*JetStream, error) {
 	s := &JetStream{
 		options:  options,
 		logger:   cmp.Or(options.Logger, slog.New(slog.DiscardHandler)),
+		recent:   newRecent(),
 		journals: make(map[string]*jetJournal),
 	}
 	s.closing, s.close = context.WithCancel(context.Background())

@@ -33,29 +33,32 @@ const (
 
 // Append implements Journal.
 func (j *jetJournal) Append(ctx context.Context, entries []*storev1.Entry) (uint64, error) {
-	if err := checkSizes(entries); err != nil {
-		return 0, err
-	}
 	defer j.writing.Unlock()
 	if err := j.lockWriter(); err != nil {
 		return 0, err
 	}
-	framed, err := frameEntries(j.last+1, entries)
+	f, ok := j.store.framers.Get().(*framer)
+	if !ok {
+		f = new(framer)
+	}
+	defer j.store.framers.Put(f)
+	framed, err := f.frame(j.last+1, entries)
 	if err != nil {
 		return 0, err
 	}
 	for len(framed) > 0 {
 		count, size := nextBatch(framed)
 		if err := j.store.take(ctx, size); err != nil {
-			j.writer = false
+			j.resign()
 			return 0, err
 		}
 		if err := j.appendBatch(ctx, framed[:count]); err != nil {
-			j.writer = false
+			j.resign()
 			return 0, err
 		}
+		j.appended.add(j.last+1, entries[:count], framed[:count])
 		j.last += uint64(count)
-		framed = framed[count:]
+		entries, framed = entries[count:], framed[count:]
 	}
 	return j.last, nil
 }

@@ -24,6 +24,7 @@ type jetJournal struct {
 	// revision for the checkpoint's.
 	writer         bool
 	last, revision uint64
+	appended       appended
 
 	damage damage
 }
@@ -171,10 +172,13 @@ func (j *jetJournal) save(ctx context.Context, next saved) error {
 	if err != nil {
 		return err
 	}
+	// The watch may tell of it before the answer is here. Readers see it only when they find its entries without the engine.
+	j.hold()
+	defer j.release()
 	revision, err := compareAndSet(ctx, j.store.checkpoints, j.uid, value, j.revision)
 	switch {
 	case errors.Is(err, jetstream.ErrKeyRevisionMismatch):
-		j.writer = false
+		j.resign()
 		if _, _, err := j.store.checkpoint(ctx, j.uid); errors.Is(err, ErrNotFound) {
 			return err
 		}
@@ -183,8 +187,15 @@ func (j *jetJournal) save(ctx context.Context, next saved) error {
 		return unavailable(err)
 	}
 	j.revision = revision
+	// Nobody recovered the journal since the writer did, or the checkpoint would have another revision: what it appended is there.
+	j.appended.settle(j.store.recent, next.checkpoint.GetIdentity(), next.checkpoint.GetLastSequence())
 	j.set(next, revision)
 	return nil
+}
+
+// resign makes the handle one that only reads, until it is recovered. The caller holds writing.
+func (j *jetJournal) resign() {
+	j.writer, j.appended = false, appended{}
 }
 
 // lockWriter begins a call that only the writer may make. The caller unlocks writing in every case.
@@ -205,7 +216,10 @@ func (j *jetJournal) SaveCheckpoint(ctx context.Context, checkpoint *storev1.Che
 	if err := j.lockWriter(); err != nil {
 		return err
 	}
-	saved, _, _ := j.get()
+	saved, revision, _ := j.get()
+	if revision > j.revision {
+		return fmt.Errorf("journal %s: the checkpoint is another's: %w", j.uid, ErrFenced)
+	}
 	next, err := saved.next(checkpoint, j.last)
 	if err != nil {
 		return fmt.Errorf("journal %s: %w", j.uid, err)

@@ -14,7 +14,7 @@ func TestLostAcknowledgement(t *testing.T) {
 	opened, first := writer(t, s, "uid")
 	j := opened.(*jetJournal)
 	identity := first.GetIdentity()
-	batch, err := frameEntries(1, entries(1, 3))
+	batch, err := new(framer).frame(1, entries(1, 3))
 	must(t, err)
 	last := batch[2]
 
@@ -43,7 +43,7 @@ func TestBatchIsWhole(t *testing.T) {
 	s := openDir(t, t.TempDir())
 	opened, first := writer(t, s, "uid")
 	j := opened.(*jetJournal)
-	batch, err := frameEntries(1, entries(1, 5))
+	batch, err := new(framer).frame(1, entries(1, 5))
 	must(t, err)
 	j.last = 7 // As if it had seen more.
 	answer, err := j.publish(t.Context(), j.subject(first.GetIdentity()), batch)

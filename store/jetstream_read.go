@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/protobuf/proto"
 )
 
 const (
@@ -37,18 +38,53 @@ func (j *jetJournal) Read(ctx context.Context, from, through uint64) iter.Seq2[P
 			yield(Positioned{}, fmt.Errorf("entry %d: %w", from, ErrTrimmed))
 			return
 		}
-		for entry, err := range j.scan(ctx, saved.checkpoint.GetIdentity(), from, through) {
-			if !yield(entry, err) {
+		identity := saved.checkpoint.GetIdentity()
+		for from <= through {
+			entry, ok := j.store.recent.get(identity, from)
+			if !ok {
+				next, more := j.readStored(ctx, identity, from, through, yield)
+				if !more {
+					return
+				}
+				from = next
+				continue
+			}
+			if err := ctx.Err(); err != nil {
+				yield(Positioned{}, err)
 				return
 			}
+			if !yield(entry, nil) {
+				return
+			}
+			from++
 		}
 	}
+}
+
+// readStored reads entries that a checkpoint names out of the engine, until one comes that is at hand, and keeps the newest at
+// hand. It returns the sequence after them, and whether the reader goes on.
+func (j *jetJournal) readStored(
+	ctx context.Context, identity string, from, through uint64, yield func(Positioned, error) bool,
+) (next uint64, more bool) {
+	end := j.store.recent.missing(identity, from, through)
+	for entry, err := range j.scan(ctx, identity, from, end) {
+		if err == nil && through-entry.Sequence < recentTip {
+			j.store.recent.add(identity, entry, proto.Size(entry.Entry))
+		}
+		if !yield(entry, err) || err != nil {
+			return 0, false
+		}
+	}
+	return end + 1, true
 }
 
 // Get implements Journal.
 func (j *jetJournal) Get(ctx context.Context, sequence uint64) (Positioned, error) {
 	saved, _, err := j.get()
 	if err != nil {
+		return Positioned{}, err
+	}
+	if err := ctx.Err(); err != nil {
 		return Positioned{}, err
 	}
 	switch {
@@ -58,110 +94,132 @@ func (j *jetJournal) Get(ctx context.Context, sequence uint64) (Positioned, erro
 		return Positioned{}, fmt.Errorf("entry %d: %w", sequence, ErrTrimmed)
 	}
 	identity := saved.checkpoint.GetIdentity()
+	if entry, ok := j.store.recent.get(identity, sequence); ok {
+		return entry, nil
+	}
 	bounded, cancel := j.store.bound(ctx)
 	defer cancel()
 	reply, err := j.store.conn.RequestWithContext(bounded, directGet+j.stream(identity), fmt.Appendf(nil, `{"seq":%d}`, sequence))
-	switch {
-	case err != nil && !errors.Is(err, nats.ErrNoResponders):
+	if err != nil && !errors.Is(err, nats.ErrNoResponders) {
 		return Positioned{}, unavailable(err)
-	case err != nil || reply.Header.Get("Status") != "":
-		return j.missing(ctx, identity, sequence)
 	}
-	entry, err := unframeEntry(sequence, reply.Data)
+	if err == nil && reply.Header.Get("Status") == "" {
+		return j.decode(identity, sequence, reply.Data)
+	}
+	framed, err := j.missing(ctx, identity, sequence)
+	if err != nil {
+		return Positioned{}, err
+	}
+	return j.decode(identity, sequence, framed)
+}
+
+// decode decodes a stored entry, and notes where it is damaged.
+func (j *jetJournal) decode(identity string, sequence uint64, framed []byte) (Positioned, error) {
+	entry, err := unframeEntry(sequence, framed)
 	if err != nil {
 		j.damage.found(identity)
 	}
 	return entry, err
 }
 
-// scan reads entries of an identity, also those beyond the checkpoint. It asks for them in chunks by the engine's direct reads,
-// which need no consumer, so that any number of readers cost nothing in the engine; and for the next chunk before it decodes
-// one.
+// scan reads entries of an identity out of the engine, also those beyond the checkpoint.
 func (j *jetJournal) scan(ctx context.Context, identity string, from, through uint64) iter.Seq2[Positioned, error] {
 	return func(yield func(Positioned, error) bool) {
+		next := from
+		for framed, err := range j.scanFramed(ctx, identity, from, through) {
+			var entry Positioned
+			if err == nil {
+				entry, err = j.decode(identity, next, framed)
+			}
+			if !yield(entry, err) || err != nil {
+				return
+			}
+			next++
+		}
+	}
+}
+
+// scanFramed is scan without the decoding. It asks for entries in chunks by the engine's direct reads, which need no consumer, so
+// that any number of readers cost nothing in the engine; and for the next chunk before the caller decodes one.
+func (j *jetJournal) scanFramed(ctx context.Context, identity string, from, through uint64) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
 		if from > through {
 			return
 		}
 		reader, err := j.newChunkReader(identity)
 		if err != nil {
-			yield(Positioned{}, err)
+			yield(nil, err)
 			return
 		}
 		defer reader.close()
-		next := from
-		if err = reader.request(next, through); err != nil {
-			yield(Positioned{}, err)
+		if err := reader.request(from, through); err != nil {
+			yield(nil, err)
 			return
 		}
-		for next <= through {
-			chunk, err := reader.receive(ctx, next)
+		for next := from; next <= through; {
+			chunk, err := j.nextChunk(ctx, reader, identity, next, through)
 			if err != nil {
-				yield(Positioned{}, err)
+				yield(nil, err)
 				return
-			}
-			if after := next + uint64(len(chunk)); len(chunk) > 0 && after <= through {
-				if err = reader.request(after, through); err != nil {
-					yield(Positioned{}, err)
-					return
-				}
 			}
 			for _, framed := range chunk {
-				entry, err := unframeEntry(next, framed)
-				if err != nil {
-					j.damage.found(identity)
-				}
-				if !yield(entry, err) || err != nil {
-					return
-				}
-				next++
-			}
-			if len(chunk) > 0 {
-				continue
-			}
-			// What should be next is not there: find out why, or read on after it.
-			entry, err := j.missing(ctx, identity, next)
-			if !yield(entry, err) || err != nil {
-				return
-			}
-			if next++; next <= through {
-				if err = reader.request(next, through); err != nil {
-					yield(Positioned{}, err)
+				if !yield(framed, nil) {
 					return
 				}
 			}
+			next += uint64(len(chunk))
 		}
 	}
 }
 
-// missing returns the entry that a direct read did not, which a replica that is behind explains, or why it is missing.
-func (j *jetJournal) missing(ctx context.Context, identity string, sequence uint64) (Positioned, error) {
+// nextChunk returns the entries from `next` on that were asked for, at least one, and asks for those after them.
+func (j *jetJournal) nextChunk(ctx context.Context, reader *chunkReader, identity string, next, through uint64) ([][]byte, error) {
+	chunk, err := reader.receive(ctx, next)
+	if err != nil {
+		return nil, err
+	}
+	if len(chunk) == 0 {
+		// What should be next is not there: find out why, or read on after it.
+		framed, err := j.missing(ctx, identity, next)
+		if err != nil {
+			return nil, err
+		}
+		chunk = [][]byte{framed}
+	}
+	if after := next + uint64(len(chunk)); after <= through {
+		if err := reader.request(after, through); err != nil {
+			return nil, err
+		}
+	}
+	return chunk, nil
+}
+
+// missing returns the entry that a direct read did not, as it is stored, which a replica that is behind explains; or why it is
+// missing.
+func (j *jetJournal) missing(ctx context.Context, identity string, sequence uint64) ([]byte, error) {
 	ctx, cancel := j.store.bound(ctx)
 	defer cancel()
 	// First the leader, then the checkpoint: what was trimmed after the leader answered is then told as trimmed.
 	framed, missing := j.leaderEntry(ctx, identity, sequence)
 	if missing == nil {
-		entry, err := unframeEntry(sequence, framed)
-		if err != nil {
-			j.damage.found(identity)
-		}
-		return entry, err
+		return framed, nil
 	}
 	if !errors.Is(missing, jetstream.ErrMsgNotFound) && !errors.Is(missing, jetstream.ErrStreamNotFound) {
-		return Positioned{}, unavailable(missing)
+		return nil, unavailable(missing)
 	}
 	s, revision, err := j.store.checkpoint(ctx, j.uid)
 	if err != nil {
-		return Positioned{}, err
+		return nil, err
 	}
 	j.set(s, revision)
 	switch {
 	case s.checkpoint.GetIdentity() != identity:
-		return Positioned{}, fmt.Errorf("%w: it was renewed meanwhile", ErrDamaged)
+		return nil, fmt.Errorf("%w: it was renewed meanwhile", ErrDamaged)
 	case sequence < s.first:
-		return Positioned{}, fmt.Errorf("entry %d: %w", sequence, ErrTrimmed)
+		return nil, fmt.Errorf("entry %d: %w", sequence, ErrTrimmed)
 	}
 	j.damage.found(identity)
-	return Positioned{}, fmt.Errorf("%w: entry %d is missing", ErrDamaged, sequence)
+	return nil, fmt.Errorf("%w: entry %d is missing", ErrDamaged, sequence)
 }
 
 // leaderEntry reads an entry from the stream's leader, which has everything that was acknowledged. It returns the engine's errors.

@@ -36,10 +36,13 @@ func (d *damage) in(identity string) bool {
 func (j *jetJournal) Recover(ctx context.Context) (*storev1.Checkpoint, error) {
 	j.writing.Lock()
 	defer j.writing.Unlock()
-	j.writer = false
-	if _, _, err := j.get(); err != nil {
+	j.resign()
+	seen, _, err := j.get()
+	if err != nil {
 		return nil, err
 	}
+	// From here on, what the engine has is what counts.
+	j.store.recent.forget(seen.checkpoint.GetIdentity())
 	if err := j.store.heal(); err != nil {
 		return nil, err
 	}

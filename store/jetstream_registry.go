@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -48,29 +49,44 @@ func (s *JetStream) Record(ctx context.Context, id string) (*storev1.Record, uin
 func (s *JetStream) Records(ctx context.Context, after string, limit int) ([]Versioned, error) {
 	bounded, cancel := s.bound(ctx)
 	defer cancel()
-	lister, err := s.records.ListKeys(bounded, jetstream.IgnoreDeletes())
+	ids, err := keysOf(bounded, s.js, s.records)
 	if err != nil {
 		return nil, unavailable(err)
 	}
-	var ids []string
-	for id := range lister.Keys() {
-		ids = append(ids, id)
-	}
-	if err := bounded.Err(); err != nil { // The lister ends then as if it were through.
-		return nil, unavailable(err)
-	}
 	var records []Versioned
-	for _, id := range page(ids, after, limit) {
+	for _, id := range page(ids, after, len(ids)) {
+		if len(records) == limit {
+			break
+		}
 		record, revision, err := s.Record(ctx, id)
 		switch {
 		case errors.Is(err, ErrNotFound):
-			continue
+			continue // Only the mark of its deletion is there.
 		case err != nil:
 			return nil, err
 		}
 		records = append(records, Versioned{Record: record, Revision: revision})
 	}
 	return records, nil
+}
+
+// keysOf returns the keys of a bucket, those that were deleted too. It asks the leader of the bucket's stream: a lister of keys reads
+// from any replica, which may not have what was acknowledged a moment ago.
+func keysOf(ctx context.Context, js jetstream.JetStream, bucket jetstream.KeyValue) ([]string, error) {
+	stream, err := js.Stream(ctx, "KV_"+bucket.Bucket())
+	if err != nil {
+		return nil, err
+	}
+	prefix := "$KV." + bucket.Bucket() + "."
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(prefix+">"))
+	if err != nil {
+		return nil, err
+	}
+	keys := make([]string, 0, len(info.State.Subjects))
+	for subject := range info.State.Subjects {
+		keys = append(keys, strings.TrimPrefix(subject, prefix))
+	}
+	return keys, nil
 }
 
 // UpdateRecord implements Registry.

@@ -78,12 +78,13 @@ func (s *JetStream) tell(entry jetstream.KeyValueEntry) {
 		s.logger.Error("a checkpoint cannot be read", "journal", entry.Key(), "error", err)
 		return
 	}
-	journal.set(saved, entry.Revision())
+	journal.told(saved, entry.Revision())
 }
 
 // forget needs the lock. It ends a journal that was deleted.
 func (s *JetStream) forget(journal *jetJournal) {
 	journal.end(fmt.Errorf("journal %s: %w", journal.uid, ErrNotFound))
+	s.recent.forget(journal.Checkpoint().GetIdentity())
 	if s.journals[journal.uid] == journal {
 		delete(s.journals, journal.uid)
 	}

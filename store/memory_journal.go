@@ -190,9 +190,6 @@ func (l *memoryLog) intact() bool {
 
 // Append implements Journal.
 func (j *memoryJournal) Append(ctx context.Context, entries []*storev1.Entry) (uint64, error) {
-	if err := checkSizes(entries); err != nil {
-		return 0, err
-	}
 	defer j.unlock()
 	if err := j.lock(ctx); err != nil {
 		return 0, err
@@ -201,7 +198,7 @@ func (j *memoryJournal) Append(ctx context.Context, entries []*storev1.Entry) (u
 		j.writer = false
 		return 0, fmt.Errorf("journal %s: %w", j.uid, ErrFenced)
 	}
-	framed, err := frameEntries(j.last+1, entries)
+	framed, err := new(framer).frame(j.last+1, entries)
 	if err != nil {
 		return 0, err
 	}

@@ -108,7 +108,8 @@ type Journal interface {
 	// Append appends the entries in order, and returns the last one's sequence when all are durable. It is refused with
 	// ErrFenced where another wrote since Recover, or where it was not recovered. After ErrTooLarge nothing was stored and the
 	// writer may go on; after any other error it must Recover to learn what was stored: none, all, or some from the front.
-	// Readers see entries only after SaveCheckpoint.
+	// Readers see entries only after SaveCheckpoint. The entries belong to the journal from then on, which may give readers these
+	// very ones: do not modify them after the call.
 	Append(ctx context.Context, entries []*storev1.Entry) (last uint64, err error)
 	// SaveCheckpoint makes a checkpoint durable and wakes the readers. Its format and identity are set by the journal.
 	// last_sequence must not be beyond what was appended, nor before the last one. A floor that is earlier than the last one, or
@@ -127,7 +128,8 @@ type Journal interface {
 	// or its floor is later than `floor`; ErrNotFound when the journal is deleted.
 	Wait(ctx context.Context, identity string, after uint64, floor time.Time) (*storev1.Checkpoint, error)
 	// Read reads the entries from `from` through `through`, or through the checkpoint where that is less, in order. It ends with
-	// ErrTrimmed where the first of them are gone, with ErrDamaged where one is missing or unreadable.
+	// ErrTrimmed where the first of them are gone, with ErrDamaged where one is missing or unreadable. Others may have the same
+	// entries: do not modify them.
 	Read(ctx context.Context, from, through uint64) iter.Seq2[Positioned, error]
 	// Get reads one entry, with the errors of Read; beyond the checkpoint it returns ErrNotFound.
 	Get(ctx context.Context, sequence uint64) (Positioned, error)

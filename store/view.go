@@ -19,6 +19,11 @@ type view struct {
 	ended error
 	// changed is closed, and replaced, with each change.
 	changed chan struct{}
+
+	// holding says that what is told waits; held is the newest of it, at the revision heldRevision.
+	holding      bool
+	held         saved
+	heldRevision uint64
 }
 
 func newView(s saved, revision uint64) *view {
@@ -29,11 +34,43 @@ func newView(s saved, revision uint64) *view {
 func (v *view) set(s saved, revision uint64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	v.take(s, revision)
+}
+
+// take needs the lock.
+func (v *view) take(s saved, revision uint64) {
 	if v.ended != nil || revision <= v.revision {
 		return
 	}
 	v.saved, v.revision = s, revision
 	v.wake()
+}
+
+// told is set for a checkpoint that any process saved: between hold and release it waits.
+func (v *view) told(s saved, revision uint64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	switch {
+	case !v.holding:
+		v.take(s, revision)
+	case revision > v.heldRevision:
+		v.held, v.heldRevision = s, revision
+	}
+}
+
+// hold makes what is told wait for release.
+func (v *view) hold() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.holding = true
+}
+
+// release takes the newest of what was told since hold.
+func (v *view) release() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.take(v.held, v.heldRevision)
+	v.holding, v.held, v.heldRevision = false, saved{}, 0
 }
 
 // end tells everybody who waits, now or later, that nothing comes any more.

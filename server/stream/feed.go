@@ -28,7 +28,6 @@ var (
 type feed struct {
 	journal  store.Journal
 	identity string
-	cache    cache
 	started  chan struct{} // closed when the feed has read the journal for the first time
 	done     chan struct{} // closed when the feed has ended; err says why
 	err      error
@@ -119,7 +118,6 @@ func (f *feed) read(ctx context.Context, through uint64) error {
 			if err != nil {
 				return fmt.Errorf("read the journal: %w", err)
 			}
-			f.cache.add(p)
 			f.add(p)
 		}
 	}
@@ -356,12 +354,14 @@ func (f *feed) bounds() (first, last uint64, floor time.Time) {
 	return f.first, f.last, f.floor
 }
 
-// entry returns an entry: from the cache, or else from the journal.
+// entry returns an entry of the feed's identity; errReplaced where the journal has another.
 func (f *feed) entry(ctx context.Context, sequence uint64) (store.Positioned, error) {
-	if p, ok := f.cache.get(sequence); ok {
-		return p, nil
+	p, err := f.journal.Get(ctx, sequence)
+	// An identity never comes back: while it is the feed's, the entry is too.
+	if f.journal.Checkpoint().GetIdentity() != f.identity {
+		return store.Positioned{}, errReplaced
 	}
-	return f.journal.Get(ctx, sequence)
+	return p, err
 }
 
 // after returns the part of an ascending list that lies after a sequence.
