@@ -64,10 +64,14 @@ func (c *Collector) overdue(now time.Time) time.Time {
 // limit returns until when a member's closing read is tried. One that begins below the floor can never be made.
 func (c *Collector) limit(m *Member) time.Time {
 	if floor := timeOf(c.checkpoint.GetFloorTime()); m.closing.Since.Before(floor) {
-		return m.triedFrom
+		return c.triedFrom(m)
 	}
-	return m.triedFrom.Add(c.settings.ClosingLimit).Add(m.stood)
+	return c.triedFrom(m).Add(c.settings.ClosingLimit).Add(m.stood)
 }
+
+// triedFrom returns when trying a member's closing read begins, or began, by what is known of Microsoft's clock now. The caller
+// holds mu.
+func (c *Collector) triedFrom(m *Member) time.Time { return laterOf(c.here(m.closing.Due), m.asked) }
 
 // failClosing tells the members whose time is over that no closing read succeeded: an entry for each closing that they wait for,
 // since another stream may still get its own.

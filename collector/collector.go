@@ -55,7 +55,7 @@ type Collector struct {
 	// All that follows belongs to the collector's goroutine.
 	source     Source
 	index      *index
-	facts      map[string]*fact // in force, by device id
+	facts      map[string][]*fact // those of the journal, by device id, ascending
 	checkpoint *storev1.Checkpoint
 	pending    []*storev1.Entry // taken, and not appended yet
 	size       int              // of pending, in bytes
@@ -189,7 +189,7 @@ func (c *Collector) recover(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("recover the journal: %w", err)
 	}
-	c.index, c.facts, c.pending, c.size = newIndex(), map[string]*fact{}, nil, 0
+	c.index, c.facts, c.pending, c.size = newIndex(), map[string][]*fact{}, nil, 0
 	for p, err := range journal.Read(ctx, stats.First, checkpoint.GetLastSequence()) {
 		if err != nil {
 			return fmt.Errorf("read the journal: %w", err)
@@ -197,7 +197,12 @@ func (c *Collector) recover(ctx context.Context) error {
 		c.index.add(p.Sequence, p.Entry)
 		c.learn(p.Sequence, p.Entry)
 	}
+	renewed := c.checkpoint != nil && c.checkpoint.GetIdentity() != checkpoint.GetIdentity()
 	c.checkpoint = proto.CloneOf(checkpoint)
+	if renewed {
+		// What they rest on is gone.
+		c.update(func(s *Snapshot) { s.Pairs = nil })
+	}
 	c.mu.Lock()
 	c.journal = journal
 	c.fresh = nil
@@ -232,7 +237,7 @@ func (c *Collector) connect() error {
 		return nil
 	}
 	c.disconnect()
-	c.plan.release()
+	c.plan.release(application(before.GetIntegration()) == application(record.GetIntegration()))
 	// What was mended is seen at once.
 	c.plan.poll = time.Time{}
 	c.source, c.plan.connectError = c.options.Connect(record, c.budgets.spender(application(record.GetIntegration())))
@@ -263,7 +268,7 @@ func (c *Collector) set(record *storev1.Record) {
 	defer c.mu.Unlock()
 	if c.record.GetIntegration().GetPaused() && !record.GetIntegration().GetPaused() {
 		for m := range c.closings {
-			m.stood += max(time.Since(laterOf(c.now.pausedAt, m.triedFrom)), 0)
+			m.stood += max(time.Since(laterOf(c.now.pausedAt, c.triedFrom(m))), 0)
 		}
 	}
 	if !c.record.GetIntegration().GetPaused() && record.GetIntegration().GetPaused() {

@@ -46,23 +46,57 @@ func (d *Devices) Fitting(keys []string) []*integrationv1.Device {
 	return found
 }
 
-// fact is the newest entry about a device.
+// fact is an entry about a device.
 type fact struct {
-	sequence uint64
+	sequence uint64 // where it is
+	since    uint64 // from where on it is so: where it is, or where the one was that it repeats
 	fact     *storev1.DeviceFact
 }
 
-// learn takes an entry into the facts in force.
+// learn takes an entry into what is known of the devices.
 func (c *Collector) learn(sequence uint64, entry *storev1.Entry) {
 	f := entry.GetDeviceFact()
 	if f == nil {
 		return
 	}
-	if f.GetGone() {
-		delete(c.facts, f.GetDevice().GetMdeDeviceId())
-		return
+	one := &fact{sequence: sequence, since: cmp.Or(f.GetRepeats(), sequence), fact: f}
+	id := f.GetDevice().GetMdeDeviceId()
+	list := c.facts[id]
+	n, _ := slices.BinarySearchFunc(list, one, func(x, y *fact) int {
+		return cmp.Or(cmp.Compare(x.since, y.since), cmp.Compare(x.sequence, y.sequence))
+	})
+	c.facts[id] = slices.Insert(list, n, one)
+}
+
+// inForce returns the fact about a device that is so now; nil where there is none.
+func (c *Collector) inForce(id string) *storev1.DeviceFact {
+	list := c.facts[id]
+	if len(list) == 0 || list[len(list)-1].fact.GetGone() {
+		return nil
 	}
-	c.facts[f.GetDevice().GetMdeDeviceId()] = &fact{sequence: sequence, fact: f}
+	return list[len(list)-1].fact
+}
+
+// repeatFacts lines up the facts that are so at a sequence, and lie before it, and forgets those before it. The caller holds
+// appending.
+func (c *Collector) repeatFacts(before uint64) {
+	for _, id := range sortedKeys(c.facts) {
+		var last *fact
+		for _, f := range c.facts[id] {
+			if f.since < before {
+				last = f
+			}
+		}
+		if last != nil && last.sequence < before && !last.fact.GetGone() {
+			entry := factEntry(last.fact.GetDevice(), last.fact.GetLookedUpTime().AsTime(), false)
+			entry.GetDeviceFact().Repeats = last.since
+			c.add(entry)
+		}
+		c.facts[id] = slices.DeleteFunc(c.facts[id], func(f *fact) bool { return f.sequence < before })
+		if len(c.facts[id]) == 0 {
+			delete(c.facts, id)
+		}
+	}
 }
 
 // devicesDue returns when the devices are to be looked up next. The caller holds mu.
@@ -154,7 +188,7 @@ func (c *Collector) addFacts(keys []string, reports bool) {
 		return cmp.Compare(a.GetMdeDeviceId(), b.GetMdeDeviceId())
 	})
 	for _, device := range concerned {
-		if before := c.facts[device.GetMdeDeviceId()]; before == nil || differs(before.fact.GetDevice(), device, reports) {
+		if before := c.inForce(device.GetMdeDeviceId()); before == nil || differs(before.GetDevice(), device, reports) {
 			c.add(factEntry(device, devices.LookedUp, false))
 		}
 	}
@@ -166,8 +200,8 @@ func (c *Collector) addGone() {
 	devices := c.now.Devices
 	c.mu.Unlock()
 	for _, id := range sortedKeys(c.facts) {
-		if devices.byID[id] == nil {
-			c.add(factEntry(c.facts[id].fact.GetDevice(), devices.LookedUp, true))
+		if before := c.inForce(id); before != nil && devices.byID[id] == nil {
+			c.add(factEntry(before.GetDevice(), devices.LookedUp, true))
 		}
 	}
 }

@@ -2,6 +2,7 @@ package collector
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -72,7 +73,7 @@ func (m *Manager) follow(ctx context.Context, changes <-chan store.Change, colle
 			// What the watch did not tell was deleted while nobody watched.
 			synced = true
 			for _, id := range m.ids() {
-				if !there[id] {
+				if !there[id] && m.gone(ctx, id) {
 					m.remove(ctx, id)
 				}
 			}
@@ -85,6 +86,13 @@ func (m *Manager) follow(ctx context.Context, changes <-chan store.Change, colle
 			m.start(ctx, change.Record, collectors)
 		}
 	}
+}
+
+// gone says whether a record that a watch did not tell of is there no more: one that cannot be read is not told of either, and
+// its journal must not be lost for that.
+func (m *Manager) gone(ctx context.Context, id string) bool {
+	_, _, err := m.options.Store.Record(ctx, id)
+	return errors.Is(err, store.ErrNotFound)
 }
 
 // start gives a record to its collector, or starts one.

@@ -15,9 +15,9 @@ type Member struct {
 	collector *Collector
 	keys      []string
 	// Guarded by the collector's mu.
-	closing   *Closing
-	triedFrom time.Time     // when trying the closing read began
-	stood     time.Duration // of that, how long the integration was paused
+	closing *Closing
+	asked   time.Time     // when the closing read was asked for
+	stood   time.Duration // of that, how long the integration was paused
 }
 
 // Closing is what a bounded stream waits for: a pair with a `since` at or before Since and a `through` at or after Due.
@@ -73,7 +73,7 @@ func (m *Member) SetClosing(closing Closing) {
 	if _, ok := c.members[m]; !ok {
 		return
 	}
-	m.closing, m.triedFrom = &closing, laterOf(c.here(closing.Due), time.Now())
+	m.closing, m.asked = &closing, time.Now()
 	c.closings[m] = struct{}{}
 	c.wakeUp()
 }

@@ -28,6 +28,7 @@ type plan struct {
 type gate struct {
 	until    time.Time
 	failures int
+	told     bool // Microsoft said until when, or the budget
 }
 
 func newPlan(settings Settings, now time.Time) plan {
@@ -39,8 +40,14 @@ func newPlan(settings Settings, now time.Time) plan {
 	return p
 }
 
-// release opens the gates: what they rest on is no longer so.
-func (p *plan) release() { p.alertGate, p.devicesGate = gate{}, gate{} }
+// release opens the gates, since what they rest on may have been mended. What Microsoft said holds for the application still.
+func (p *plan) release(sameApplication bool) {
+	for _, g := range []*gate{&p.alertGate, &p.devicesGate} {
+		if !g.told || !sameApplication {
+			*g = gate{}
+		}
+	}
+}
 
 // fail closes a gate: until the time that Microsoft said, or for a growing, jittered wait.
 func (g *gate) fail(s Settings, now, retryAt time.Time, permanent bool) {
@@ -50,7 +57,7 @@ func (g *gate) fail(s Settings, now, retryAt time.Time, permanent bool) {
 		wait = max(wait, s.RetryPermanent)
 	}
 	wait += time.Duration(rand.Int64N(int64(wait)/4 + 1))
-	if g.until = now.Add(wait); retryAt.After(now) {
+	if g.until, g.told = now.Add(wait), retryAt.After(now); g.told {
 		g.until = retryAt
 	}
 }
@@ -62,36 +69,38 @@ type step func(context.Context) error
 const idle = time.Hour
 
 // next returns what is to be done first, and when: what has been due for the longest, so that nothing starves where a read takes
-// longer than the time between two.
+// longer than the time between two, nor where one that fails keeps closing the gate before the others.
 func (c *Collector) next(now time.Time) (step, time.Time) {
 	var first step
-	at := now.Add(idle)
-	propose := func(s step, when time.Time) {
-		if when.Before(at) {
-			first, at = s, when
+	at, longest := now.Add(idle), now.Add(idle)
+	// What waits for a gate has been due since before it opens.
+	gated := func(s step, due time.Time, g gate) {
+		when := laterOf(due, g.until)
+		if when.Before(at) || when.Equal(at) && due.Before(longest) {
+			first, at, longest = s, when, due
 		}
 	}
+	propose := func(s step, when time.Time) { gated(s, when, gate{}) }
 	c.mu.Lock()
 	defer c.mu.Unlock()
 
 	if integration := c.record.GetIntegration(); !integration.GetPaused() {
 		// In the order of importance: of what is due at one time the first proposed is done.
-		when := func(t time.Time, g gate) time.Time { return laterOf(t, g.until) }
 		propose(c.failClosing, c.overdue(now))
 		if c.source != nil {
 			if due, ok := c.closingDue(); ok {
-				propose(c.close, when(laterOf(due, c.plan.closing.Add(c.settings.ClosingInterval)), c.plan.alertGate))
+				gated(c.close, laterOf(due, c.plan.closing.Add(c.settings.ClosingInterval)), c.plan.alertGate)
 			}
 			nextPoll := c.plan.poll.Add(c.interval())
-			propose(c.poll, when(nextPoll, c.plan.alertGate))
+			gated(c.poll, nextPoll, c.plan.alertGate)
 			if c.uncovered(now) {
-				propose(c.readBack, when(c.plan.readBack.Add(c.settings.ClosingInterval), c.plan.alertGate))
+				gated(c.readBack, c.plan.readBack.Add(c.settings.ClosingInterval), c.plan.alertGate)
 			}
 			if c.source.Devices() != nil && len(c.interest) > 0 {
-				propose(c.lookUp, when(c.devicesDue(), c.plan.devicesGate))
+				gated(c.lookUp, c.devicesDue(), c.plan.devicesGate)
 			}
 			for i, r := range c.settings.Rereads {
-				propose(func(ctx context.Context) error { return c.reread(ctx, i) }, when(c.plan.rereads[i].Add(r.Interval), c.plan.alertGate))
+				gated(func(ctx context.Context) error { return c.reread(ctx, i) }, c.plan.rereads[i].Add(r.Interval), c.plan.alertGate)
 			}
 		}
 	}

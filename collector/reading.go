@@ -178,10 +178,8 @@ func (c *Collector) prove(ctx context.Context, pair *integrationv1.Pair, always 
 		}
 	}
 	return c.locked(ctx, func(ctx context.Context) error {
-		// Asked again: streams joined meanwhile.
-		if c.completes(pair) {
-			c.addFacts(c.keys(), true)
-		}
+		// Asked again: streams joined meanwhile. A stream that is still catching up may be completed by any pair behind its start.
+		c.addFacts(c.keys(), c.completes(pair))
 		c.add(&storev1.Entry{
 			EntryTime: timestamppb.Now(),
 			Body:      &storev1.Entry_Pair{Pair: &storev1.PairProof{Pair: proto.CloneOf(pair), Devices: c.deviceLookup()}},

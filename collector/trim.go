@@ -33,20 +33,18 @@ func (c *Collector) trim(ctx context.Context) error {
 	// It moves a tick at least (100 ns, the least that Microsoft tells times apart by): readers learn of a trimming by it.
 	floor := c.checkpoint.GetFloorTime().AsTime().Add(tick)
 	for _, e := range c.index.entries[:drop] {
-		if e.key != "" {
-			floor = laterOf(floor, time.Unix(0, e.updated).Add(tick))
+		if e.key == "" {
+			continue
 		}
-	}
-	// Never past now: what is updated from now on is admitted whatever a broken clock wrote.
-	if floor.After(now) {
-		floor = now
+		past := time.Unix(0, e.updated).Add(tick)
+		if past.After(now) {
+			// Never past now: what is updated from now on is admitted whatever a broken clock wrote.
+			past = now
+		}
+		floor = laterOf(floor, past)
 	}
 	return c.locked(ctx, func(ctx context.Context) error {
-		for _, id := range sortedKeys(c.facts) {
-			if f := c.facts[id]; f.sequence < before {
-				c.add(factEntry(f.fact.GetDevice(), f.fact.GetLookedUpTime().AsTime(), false))
-			}
-		}
+		c.repeatFacts(before)
 		if err := c.flush(ctx); err != nil {
 			return err
 		}

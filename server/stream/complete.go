@@ -63,7 +63,7 @@ func (s *session) complete(
 			verdict.Device = withoutAddresses(verdict.GetDevice())
 		}
 	}
-	return []event{{completed: e}}, nil
+	return []event{{ordinal: 1, completed: e}}, nil
 }
 
 // gather looks through every entry of the stream before a sequence.

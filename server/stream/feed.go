@@ -40,6 +40,7 @@ type feed struct {
 	postings map[match.Key][]uint64 // the entries about a machine, ascending
 	later    map[string][]uint64    // the revisions of an alert after its first
 	control  []uint64               // pairs and failed closings
+	repeated map[match.Key][]uint64 // the facts that trimming repeated, ascending
 	byKey    map[match.Key]map[*subscriber]struct{}
 	byAlert  map[string]map[*subscriber]struct{}
 	every    map[*subscriber]struct{} // those that everything concerns
@@ -64,6 +65,7 @@ func newFeed(journal store.Journal) *feed {
 		done:     make(chan struct{}),
 		postings: map[match.Key][]uint64{},
 		later:    map[string][]uint64{},
+		repeated: map[match.Key][]uint64{},
 		byKey:    map[match.Key]map[*subscriber]struct{}{},
 		byAlert:  map[string]map[*subscriber]struct{}{},
 		every:    map[*subscriber]struct{}{},
@@ -83,10 +85,11 @@ func (f *feed) follow(ctx context.Context) error {
 		if checkpoint.GetIdentity() != f.identity {
 			return errReplaced
 		}
-		if err := f.trimmed(ctx, checkpoint); err != nil {
+		// First what trimming repeated, then what it dropped.
+		if err := f.read(ctx, checkpoint.GetLastSequence()); err != nil {
 			return err
 		}
-		if err := f.read(ctx, checkpoint.GetLastSequence()); err != nil {
+		if err := f.trimmed(ctx, checkpoint); err != nil {
 			return err
 		}
 		select {
@@ -141,20 +144,9 @@ func (f *feed) trimmed(ctx context.Context, checkpoint *storev1.Checkpoint) erro
 	defer f.mu.Unlock()
 	f.floor, f.first = floor, max(stats.First, 1)
 	f.last = max(f.last, f.first-1)
-	for k, list := range f.postings {
-		if list = after(list, f.first-1); len(list) == 0 {
-			delete(f.postings, k)
-			continue
-		}
-		f.postings[k] = slices.Clone(list)
-	}
-	for k, list := range f.later {
-		if list = after(list, f.first-1); len(list) == 0 {
-			delete(f.later, k)
-			continue
-		}
-		f.later[k] = slices.Clone(list)
-	}
+	forget(f.postings, f.first)
+	forget(f.repeated, f.first)
+	forget(f.later, f.first)
 	f.control = slices.Clone(after(f.control, f.first-1))
 	for s := range f.every {
 		s.wakeUp()
@@ -162,9 +154,20 @@ func (f *feed) trimmed(ctx context.Context, checkpoint *storev1.Checkpoint) erro
 	return nil
 }
 
+// forget drops what lies before a sequence.
+func forget[K comparable](lists map[K][]uint64, first uint64) {
+	for k, list := range lists {
+		if list = after(list, first-1); len(list) == 0 {
+			delete(lists, k)
+			continue
+		}
+		lists[k] = slices.Clone(list)
+	}
+}
+
 // add indexes an entry and wakes whom it concerns.
 func (f *feed) add(p store.Positioned) {
-	var keys []match.Key
+	var keys, repeated []match.Key
 	later := ""
 	control := false
 	switch body := p.Entry.GetBody().(type) {
@@ -174,7 +177,11 @@ func (f *feed) add(p store.Positioned) {
 			later = body.Revision.GetKey()
 		}
 	case *storev1.Entry_DeviceFact:
-		keys = match.DeviceKeys(body.DeviceFact.GetDevice())
+		if body.DeviceFact.GetRepeats() != 0 {
+			repeated = match.DeviceKeys(body.DeviceFact.GetDevice())
+		} else {
+			keys = match.DeviceKeys(body.DeviceFact.GetDevice())
+		}
 	case *storev1.Entry_Pair, *storev1.Entry_FailedClosing:
 		control = true
 	}
@@ -184,6 +191,9 @@ func (f *feed) add(p store.Positioned) {
 	if f.moved != nil {
 		close(f.moved)
 		f.moved = nil
+	}
+	for _, k := range repeated {
+		f.repeated[k] = append(f.repeated[k], p.Sequence)
 	}
 	for _, k := range keys {
 		f.postings[k] = append(f.postings[k], p.Sequence)
@@ -345,6 +355,22 @@ func (f *feed) about(key match.Key, from, through uint64) []uint64 {
 	list := after(f.postings[key], from-1)
 	n, _ := slices.BinarySearch(list, through+1)
 	return slices.Clone(list[:n])
+}
+
+// revisions returns the sequences of the revisions of an alert after one entry, through another, its first revision apart.
+func (f *feed) revisions(key string, from, through uint64) []uint64 {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	list := after(f.later[key], from)
+	n, _ := slices.BinarySearch(list, through+1)
+	return slices.Clone(list[:n])
+}
+
+// repetitions returns the sequences of the facts about a machine that trimming repeated.
+func (f *feed) repetitions(key match.Key) []uint64 {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return slices.Clone(f.repeated[key])
 }
 
 // bounds returns the first entry that is still there, the last that is indexed, and the floor.

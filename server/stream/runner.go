@@ -41,6 +41,9 @@ func (s *session) rebuild(ctx context.Context, to position) error {
 		s.position = to
 		return nil
 	}
+	if err := s.recall(ctx); err != nil {
+		return err
+	}
 	for s.position.sequence < to.sequence {
 		sequences, through := s.feed.next(s.subscriber, s.position.sequence)
 		for _, sequence := range sequences {
@@ -110,7 +113,7 @@ func (r *runner) run(ctx context.Context) error {
 func (r *runner) drain(ctx context.Context) (completed bool, err error) {
 	s := r.session
 	for {
-		if err := r.tellGap(); err != nil {
+		if err := r.tellGap(ctx); err != nil {
 			return false, err
 		}
 		from := s.position.sequence
@@ -175,11 +178,10 @@ func (r *runner) entry(ctx context.Context, sequence uint64) (completed bool, er
 		sent = s.position.ordinal
 	}
 	for i, e := range events {
-		ordinal := uint32(i + 1)
-		if ordinal <= sent {
+		if e.ordinal <= sent {
 			continue
 		}
-		at := position{sequence, ordinal}
+		at := position{sequence, e.ordinal}
 		if i == len(events)-1 {
 			at.ordinal = wholeEntry
 		}
@@ -299,7 +301,7 @@ func (r *runner) tellFloor() error {
 }
 
 // tellGap tells a stream that trimming overtook that history is gone.
-func (r *runner) tellGap() error {
+func (r *runner) tellGap(ctx context.Context) error {
 	s := r.session
 	first, _, floor := s.feed.bounds()
 	if first <= s.told {
@@ -311,6 +313,9 @@ func (r *runner) tellGap() error {
 		return nil
 	}
 	s.position = position{first - 1, wholeEntry}
+	if err := s.recall(ctx); err != nil {
+		return err
+	}
 	return r.gap(floor, "The journal was trimmed before this stream had read it.")
 }
 

@@ -53,6 +53,7 @@ type actor struct {
 	facts      map[string]*integrationv1.Device
 	resolution match.Resolution
 	lookedFor  map[match.Key]bool // the device ids whose entries were looked through
+	heard      map[string]bool    // the devices that a fact was taken of in the journal's order
 }
 
 // newSession makes a session at its start: behind the sequence `start`, in a window that begins at `begin` where the request
@@ -89,7 +90,7 @@ func newSession(request *integrationv1.StreamAlertsRequest, f *feed, token *stor
 	}
 	f.subscribe(s.subscriber)
 	for _, a := range request.GetActors() {
-		one := &actor{Actor: match.NewActor(a), facts: map[string]*integrationv1.Device{}, lookedFor: map[match.Key]bool{}}
+		one := &actor{Actor: match.NewActor(a), facts: map[string]*integrationv1.Device{}, lookedFor: map[match.Key]bool{}, heard: map[string]bool{}}
 		s.actors = append(s.actors, one)
 		for _, k := range one.Keys() {
 			s.concern(k, one)
@@ -127,8 +128,15 @@ func (s *session) closing() collector.Closing {
 
 // event is what an entry makes a stream send.
 type event struct {
+	// ordinal is the event's place among the entry's: ascending, and the same whatever was trimmed meanwhile.
+	ordinal   uint32
 	alert     *integrationv1.AlertEvent
 	completed *integrationv1.CompletedEvent
+}
+
+// ordinalOf returns the ordinal of the event that an entry makes of an earlier one.
+func ordinalOf(sequence, earlier uint64) uint32 {
+	return wholeEntry - uint32(min(sequence-earlier, wholeEntry-1))
 }
 
 // pass takes the next entry that concerns the stream, and returns the events that it makes. It is the only thing that changes the
@@ -140,7 +148,7 @@ func (s *session) pass(ctx context.Context, p store.Positioned, dry bool) ([]eve
 		if e == nil {
 			return nil, err
 		}
-		return []event{{alert: e}}, err
+		return []event{{ordinal: 1, alert: e}}, err
 	case *storev1.Entry_DeviceFact:
 		return s.deviceFact(ctx, p.Sequence, body.DeviceFact, dry)
 	case *storev1.Entry_Pair:
@@ -280,9 +288,12 @@ func (s *session) deviceFact(ctx context.Context, sequence uint64, f *storev1.De
 		}
 		again = append(again, earlier...)
 	}
-	slices.Sort(again)
 	var events []event
-	for _, earlier := range slices.Compact(again) {
+	for len(again) > 0 {
+		slices.Sort(again)
+		again = slices.Compact(again)
+		earlier := again[0]
+		again = again[1:]
 		p, err := s.feed.entry(ctx, earlier)
 		if errors.Is(err, store.ErrTrimmed) {
 			continue
@@ -290,12 +301,18 @@ func (s *session) deviceFact(ctx context.Context, sequence uint64, f *storev1.De
 		if err != nil {
 			return nil, err
 		}
+		key := p.Entry.GetRevision().GetKey()
+		_, was := s.sent[key]
 		e, err := s.revision(ctx, earlier, p.Entry.GetRevision(), dry)
 		if err != nil {
 			return nil, err
 		}
+		if _, is := s.sent[key]; is && !was {
+			// Its later revisions that were passed belong to it, also those about other devices.
+			again = append(again, s.feed.revisions(key, earlier, sequence-1)...)
+		}
 		if e != nil {
-			events = append(events, event{alert: e})
+			events = append(events, event{ordinal: ordinalOf(sequence, earlier), alert: e})
 		}
 	}
 	return events, nil
@@ -313,6 +330,9 @@ func (s *session) secondLook(ctx context.Context, a *actor, sequence uint64) ([]
 		}
 		for _, key := range keys {
 			s.concern(key, a)
+			if err := s.recallKey(ctx, a, key); err != nil {
+				return nil, err
+			}
 			for _, earlier := range s.feed.about(key, 1, sequence-1) {
 				p, err := s.feed.entry(ctx, earlier)
 				if errors.Is(err, store.ErrTrimmed) {
@@ -331,8 +351,48 @@ func (s *session) secondLook(ctx context.Context, a *actor, sequence uint64) ([]
 	}
 }
 
+// recall takes what is known of the Actors' devices where the journal begins: facts that trimming dropped and repeated.
+func (s *session) recall(ctx context.Context) error {
+	for _, a := range s.actors {
+		for _, key := range a.Keys() {
+			if err := s.recallKey(ctx, a, key); err != nil {
+				return err
+			}
+		}
+		if _, err := s.secondLook(ctx, a, 1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// recallKey takes the repeated facts about a key. Of a device that a later fact was taken of, they are no news.
+func (s *session) recallKey(ctx context.Context, a *actor, key match.Key) error {
+	for _, sequence := range s.feed.repetitions(key) {
+		p, err := s.feed.entry(ctx, sequence)
+		if errors.Is(err, store.ErrTrimmed) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		f := p.Entry.GetDeviceFact()
+		if id := f.GetDevice().GetMdeDeviceId(); f.GetRepeats() < s.first() && !a.heard[id] {
+			a.facts[id] = f.GetDevice()
+		}
+	}
+	return nil
+}
+
+// first is the first entry that is still there.
+func (s *session) first() uint64 {
+	first, _, _ := s.feed.bounds()
+	return first
+}
+
 // take takes a fact about a device into what the Actor's devices are worked out from.
 func (a *actor) take(f *storev1.DeviceFact) {
+	a.heard[f.GetDevice().GetMdeDeviceId()] = true
 	if f.GetGone() {
 		delete(a.facts, f.GetDevice().GetMdeDeviceId())
 		return

@@ -98,6 +98,9 @@ func (s *Streams) join(
 	if err != nil {
 		return err
 	}
+	if checkpoint.GetIdentity() != f.identity {
+		return unavailable() // The journal was replaced in between.
+	}
 	session, err := s.begin(ctx, request, c.UID(), f, checkpoint, token)
 	if err != nil {
 		return err
@@ -105,7 +108,10 @@ func (s *Streams) join(
 	defer session.close()
 	err = (&runner{session: session, member: member, collector: c, send: send}).run(ctx)
 	if errors.Is(err, errReplaced) {
-		return s.replaced(session.token)
+		oldest := proto.CloneOf(session.token)
+		oldest.Identity = f.journal.Checkpoint().GetIdentity()
+		oldest.Sequence, oldest.Ordinal, oldest.StartSequence = 0, wholeEntry, 0
+		return replaced(oldest)
 	}
 	return err
 }
@@ -196,10 +202,18 @@ func (s *Streams) begin(
 	if request.GetWindow().GetStartTime() == nil {
 		fresh.StartTime = timestamppb.Now()
 	}
+	// What trimming repeated lies before what it dropped is gone: the feed has it then.
+	if err := f.await(ctx, checkpoint.GetLastSequence()); err != nil {
+		return nil, err
+	}
 	if token == nil {
 		session := newSession(request, f, fresh)
 		first, _, _ := f.bounds()
 		session.position.sequence = max(session.position.sequence, first-1)
+		if err := session.recall(ctx); err != nil {
+			session.close()
+			return nil, err
+		}
 		return session, nil
 	}
 	first, last, floor := f.bounds()
@@ -210,7 +224,7 @@ func (s *Streams) begin(
 	case token.GetUid() != uid || token.GetIdentity() != f.identity:
 		oldest.StartSequence = first - 1
 		return nil, replaced(oldest)
-	case token.GetSequence()+1 < first:
+	case token.GetSequence()+1 < first, token.GetSequence() < first && token.GetOrdinal() != wholeEntry:
 		return nil, failure.New(integrationv1.ErrorReason_ERROR_REASON_RESUME_TOKEN_EXPIRED,
 			"what came after resume_token is no longer kept (the journal reaches back to what was last updated at %s); resume with "+
 				"the oldest token that works, or begin anew", floor.UTC().Format(time.RFC3339)).
@@ -240,19 +254,6 @@ func replaced(oldest *storev1.ResumeToken) error {
 		"the journal was replaced: the integration was registered again, or its journal was damaged or lost; resume with the "+
 			"oldest token that works, which may repeat what was sent before, or begin anew").
 		With("oldest_resume_token", encodeToken(oldest))
-}
-
-// replaced ends a running stream whose journal was replaced.
-func (s *Streams) replaced(token *storev1.ResumeToken) error {
-	s.mu.Lock()
-	f := s.feeds[token.GetUid()]
-	s.mu.Unlock()
-	oldest := proto.CloneOf(token)
-	if f != nil {
-		oldest.Identity = f.identity
-	}
-	oldest.Sequence, oldest.Ordinal, oldest.StartSequence = 0, wholeEntry, 0
-	return replaced(oldest)
 }
 
 // ended says why a stream's collector or journal is no more.

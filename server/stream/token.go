@@ -25,7 +25,7 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// position is a place in a stream: a sequence of the journal, and how many events of that entry were sent.
+// position is a place in a stream: a sequence of the journal, and the ordinal of the last event of that entry that was sent.
 type position struct {
 	sequence uint64
 	ordinal  uint32

@@ -288,7 +288,10 @@ type DeviceFact struct {
 	// When the device source said so, by this machine's clock.
 	LookedUpTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=looked_up_time,json=lookedUpTime,proto3" json:"looked_up_time,omitempty"`
 	// The device source no longer lists it.
-	Gone          bool `protobuf:"varint,3,opt,name=gone,proto3" json:"gone,omitempty"`
+	Gone bool `protobuf:"varint,3,opt,name=gone,proto3" json:"gone,omitempty"`
+	// The sequence of the entry that this one repeats, since trimming drops that: it tells what is so where the journal begins, and
+	// is no news here. 0 where it is news.
+	Repeats       uint64 `protobuf:"varint,4,opt,name=repeats,proto3" json:"repeats,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -342,6 +345,13 @@ func (x *DeviceFact) GetGone() bool {
 		return x.Gone
 	}
 	return false
+}
+
+func (x *DeviceFact) GetRepeats() uint64 {
+	if x != nil {
+		return x.Repeats
+	}
+	return 0
 }
 
 // PairProof is a pair, and what was known of the devices when it was appended.
@@ -1072,12 +1082,13 @@ const file_defender_integration_store_v1_store_proto_rawDesc = "" +
 	"\x03raw\x18\b \x01(\fR\x03raw\x12=\n" +
 	"\bomission\x18\t \x01(\v2!.defender.integration.v1.OmissionR\bomission\x12+\n" +
 	"\x11previous_sequence\x18\n" +
-	" \x01(\x04R\x10previousSequence\"\x9b\x01\n" +
+	" \x01(\x04R\x10previousSequence\"\xb5\x01\n" +
 	"\n" +
 	"DeviceFact\x127\n" +
 	"\x06device\x18\x01 \x01(\v2\x1f.defender.integration.v1.DeviceR\x06device\x12@\n" +
 	"\x0elooked_up_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\flookedUpTime\x12\x12\n" +
-	"\x04gone\x18\x03 \x01(\bR\x04gone\"\x85\x01\n" +
+	"\x04gone\x18\x03 \x01(\bR\x04gone\x12\x18\n" +
+	"\arepeats\x18\x04 \x01(\x04R\arepeats\"\x85\x01\n" +
 	"\tPairProof\x121\n" +
 	"\x04pair\x18\x01 \x01(\v2\x1d.defender.integration.v1.PairR\x04pair\x12E\n" +
 	"\adevices\x18\x02 \x01(\v2+.defender.integration.store.v1.DeviceLookupR\adevices\"\xcc\x01\n" +

@@ -1,0 +1,161 @@
+package stream_test
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"defender-integration/collector"
+	"defender-integration/collector/collectortest"
+	integrationv1 "defender-integration/gen/defender/integration/v1"
+	"defender-integration/server/failure"
+)
+
+func following(actors ...*integrationv1.Actor) *integrationv1.StreamAlertsRequest {
+	return &integrationv1.StreamAlertsRequest{IntegrationId: integrationID, Actors: actors}
+}
+
+func lastToken(events []*integrationv1.StreamAlertsResponse) string {
+	return events[len(events)-1].GetResumeToken()
+}
+
+// Trimming repeats the device facts that are in force. They are no news: a stream resumed behind an alert does not get it again.
+func TestResumeAcrossTrimmedFact(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		settings := collector.DefaultSettings()
+		settings.RetentionAge = time.Hour
+		h := newHouse(t, settings)
+		defer h.stop()
+		h.source.SetDevices(collectortest.Device(deviceOne, "ws-one.contoso.test", time.Now()))
+		request := following(actorNamed("one", "ws-one"))
+		c := h.open(request)
+		time.Sleep(30 * time.Minute)
+		h.source.Put(collectortest.Alert("a1", deviceOne, "", time.Now()), time.Now())
+		time.Sleep(10 * time.Minute)
+		events := c.close()
+		time.Sleep(22 * time.Minute)
+		again := h.open(resumed(request, lastToken(events)))
+		time.Sleep(time.Minute)
+		if got := journalled(again.close()); len(got) != 0 {
+			t.Errorf("resumed behind a1: %q again (err %v)", got, again.err)
+		}
+	})
+}
+
+// An event of a second look keeps its place, also where an entry that made one before it was trimmed meanwhile.
+func TestOrdinalsOutliveTrimming(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		settings := collector.DefaultSettings()
+		settings.RetentionAge = time.Hour
+		h := newHouse(t, settings)
+		defer h.stop()
+		request := following(actorNamed("one", "ws-one"))
+		c := h.open(request)
+		time.Sleep(time.Minute)
+		h.source.Put(collectortest.Alert("a1", deviceOne, "", time.Now()), time.Now())
+		time.Sleep(30 * time.Minute)
+		h.source.Put(collectortest.Alert("a2", deviceOne, "", time.Now()), time.Now())
+		time.Sleep(10 * time.Minute)
+		h.source.SetDevices(collectortest.Device(deviceOne, "ws-one.contoso.test", time.Now()))
+		time.Sleep(10 * time.Minute)
+		events := c.close()
+		var token string
+		for _, e := range events {
+			if e.GetAlert().GetAlert().GetId() == "a1" {
+				token = e.GetResumeToken()
+			}
+		}
+		time.Sleep(13 * time.Minute)
+		again := h.open(resumed(request, token))
+		time.Sleep(time.Minute)
+		if got := journalled(again.close()); len(got) != 1 {
+			t.Errorf("resumed behind a1: %q, want a2 (err %v)", got, again.err)
+		}
+	})
+}
+
+// With an alert that a second look finds come its later revisions, also one that is about another device.
+func TestSecondLookBringsLaterRevisions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, collector.DefaultSettings())
+		defer h.stop()
+		c := h.open(following(actorNamed("one", "ws-one")))
+		time.Sleep(time.Minute)
+		h.source.Put(collectortest.Alert("a1", deviceOne, "", time.Now()), time.Now())
+		time.Sleep(time.Minute)
+		h.source.Put(collectortest.Alert("a1", deviceTwo, "", time.Now()), time.Now())
+		time.Sleep(time.Minute)
+		h.source.SetDevices(collectortest.Device(deviceOne, "ws-one.contoso.test", time.Now()))
+		time.Sleep(10 * time.Minute)
+		if got := journalled(c.close()); len(got) != 2 {
+			t.Errorf("events %q, want NEW and the later revision that no longer matches", got)
+		}
+	})
+}
+
+// A journal that is renewed under a running stream: nothing that was proven of the old one is told, and the token that works does.
+func TestRenewedUnderAStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, collector.DefaultSettings())
+		defer h.stop()
+		now := time.Now()
+		request := &integrationv1.StreamAlertsRequest{IntegrationId: integrationID, Window: &integrationv1.Window{StartTime: timestamppb.New(now)}}
+		h.source.Put(collectortest.Alert("a1", deviceOne, "", now), now)
+		c := h.open(request)
+		time.Sleep(20 * time.Minute)
+		h.store.Cut("uid-1", 1)
+		h.source.Put(collectortest.Alert("a2", deviceOne, "", time.Now()), time.Now())
+		for h.manager.Status("uid-1").GetProblem().GetReason() != integrationv1.ErrorReason_ERROR_REASON_STORE_UNAVAILABLE {
+			time.Sleep(100 * time.Millisecond)
+		}
+		h.source.Fail(errors.New("down"))
+		<-c.done
+		var f *failure.Error
+		if !errors.As(c.err, &f) {
+			t.Fatalf("ended with %v", c.err)
+		}
+		time.Sleep(5 * time.Second)
+		if pairs := h.manager.Status("uid-1").GetPairs(); len(pairs) != 0 {
+			t.Errorf("a new identity, nothing read back yet, and %d pairs are told: %v", len(pairs), pairs)
+		}
+		h.source.Fail(nil)
+		again := h.open(resumed(request, f.Metadata["oldest_resume_token"]))
+		time.Sleep(2 * time.Minute)
+		got := journalled(again.close())
+		if len(got) != 2 {
+			t.Errorf("with the oldest token that works (%v): %q, err %v", f.Reason, got, again.err)
+		}
+	})
+}
+
+// The fact that trimming drops need not be the newest about its device.
+func TestResumeAcrossTrimmedOlderFact(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		settings := collector.DefaultSettings()
+		settings.RetentionAge = time.Hour
+		h := newHouse(t, settings)
+		defer h.stop()
+		device := collectortest.Device(deviceOne, "ws-one.contoso.test", time.Now())
+		h.source.SetDevices(device)
+		request := following(actorNamed("one", "ws-one"))
+		c := h.open(request)
+		time.Sleep(30 * time.Minute)
+		h.source.Put(collectortest.Alert("a1", deviceOne, "", time.Now()), time.Now())
+		time.Sleep(5 * time.Minute)
+		events := c.close()
+		other := h.open(request)
+		ill := collectortest.Device(deviceOne, "ws-one.contoso.test", time.Now())
+		ill.HealthStatus = integrationv1.HealthStatus_HEALTH_STATUS_INACTIVE
+		h.source.SetDevices(ill)
+		time.Sleep(27 * time.Minute)
+		again := h.open(resumed(request, lastToken(events)))
+		time.Sleep(time.Minute)
+		other.close()
+		if got := journalled(again.close()); len(got) != 0 {
+			t.Errorf("resumed behind a1: %q again (err %v)", got, again.err)
+		}
+	})
+}
