@@ -1,0 +1,103 @@
+// Command bench measures the whole way of an alert, process by process, as an operator would see it: a simulated Microsoft in a
+// process of its own, the service as it is built and started by everybody, and this process as the Director with one stream.
+//
+//	go run ./bench                          10,000 and 100,000 alerts, and a minute of idling
+//	go run ./bench -alerts 10000 -idle 0    less
+//	go run ./bench -profile /tmp/profiles   with profiles of the service, for go tool pprof
+//
+// It prints what it measured beside the best peer's figures. Those were measured on another day and maybe another machine: a
+// ratio of two runs of this program, one after the other, tells more than any single figure. It works on Linux only, whose
+// /proc it reads.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:])
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// options are what is measured.
+type options struct {
+	alerts  []int
+	idle    time.Duration
+	raw     bool
+	profile string
+	service string
+}
+
+func run(ctx context.Context, args []string) error {
+	var o options
+	var sizes string
+	var play int
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.StringVar(&sizes, "alerts", "10000,100000", "how many alerts go the whole way; several `numbers` with commas between")
+	flags.DurationVar(&o.idle, "idle", time.Minute, "how long to watch the service idle; 0: do not")
+	flags.BoolVar(&o.raw, "raw", false, "ask for each element's raw bytes too")
+	flags.StringVar(&o.profile, "profile", "", "write profiles of the service to this `folder`. The figures are worse then")
+	flags.StringVar(&o.service, "service", "", "measure the service that is built in this `file` already, to compare two")
+	flags.IntVar(&play, "play", 0, "play Microsoft with so many alerts, for another bench that reads where on standard output")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if play > 0 {
+		return playMicrosoft(ctx, os.Stdout, play)
+	}
+	for text := range strings.SplitSeq(sizes, ",") {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			return fmt.Errorf("-alerts: %q is not a number of alerts", text)
+		}
+		o.alerts = append(o.alerts, n)
+	}
+	return measureAll(ctx, o)
+}
+
+// measureAll builds the service, and measures and prints everything.
+func measureAll(ctx context.Context, o options) error {
+	dir, err := os.MkdirTemp("", "bench")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	service := o.service
+	if service == "" {
+		service = filepath.Join(dir, "defender-integration")
+		if err := build(ctx, service, o.profile != ""); err != nil {
+			return err
+		}
+	}
+	for _, n := range o.alerts {
+		r, err := wholeWay(ctx, service, n, o)
+		if err != nil {
+			return fmt.Errorf("%d alerts: %w", n, err)
+		}
+		if err := r.print(os.Stdout); err != nil {
+			return err
+		}
+	}
+	if o.idle <= 0 {
+		return nil
+	}
+	r, err := idling(ctx, service, o)
+	if err != nil {
+		return fmt.Errorf("idling: %w", err)
+	}
+	return r.print(os.Stdout)
+}
