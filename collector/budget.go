@@ -24,8 +24,10 @@ const (
 	ledgerFormat = 1
 	// blockCalls is how many calls are written ahead at once: at most so many count as spent and were not, after a crash.
 	blockCalls = 10
-	// longestWait is how long a call waits for the budget before it is refused.
+	// longestWait is how long a poll or a closing read waits for the budget before it is refused; otherWait anything else, which must
+	// not hold those up.
 	longestWait = time.Minute
+	otherWait   = time.Second
 )
 
 // purposeKey carries in a context what a call is for.
@@ -102,10 +104,14 @@ type budget struct {
 	calls    []time.Time // made, or taken for made, oldest first
 }
 
-// spend counts a call, waiting for at most longestWait until it is allowed.
+// spend counts a call, waiting a little until it is allowed.
 func (b *budget) spend(ctx context.Context) error {
 	reserve, _ := ctx.Value(purposeKey{}).(bool)
-	deadline := time.Now().Add(longestWait)
+	wait := otherWait
+	if reserve {
+		wait = longestWait
+	}
+	deadline := time.Now().Add(wait)
 	for {
 		select {
 		case b.turn <- struct{}{}:

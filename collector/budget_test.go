@@ -77,3 +77,29 @@ func TestBudgetKeepsTheReserve(t *testing.T) {
 		}
 	})
 }
+
+// What may not spend the reserve is refused within a second, since everything of an integration waits for it; a poll may wait.
+func TestBudgetHoldsUpNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		spend := newBudgets(store.NewMemory(), map[defender.Limit][]Allowance{
+			defender.LimitMachines: {{Period: 30 * time.Second, Calls: 3, Reserve: 1}},
+		}).spender("app")
+		for range 2 {
+			if err := spend(t.Context(), defender.LimitMachines); err != nil {
+				t.Fatal(err)
+			}
+		}
+		began := time.Now()
+		if err := spend(t.Context(), defender.LimitMachines); err == nil || time.Since(began) > time.Second {
+			t.Errorf("a look-up beyond its share: %v after %v", err, time.Since(began))
+		}
+		for range 2 {
+			if err := spend(withReserve(t.Context()), defender.LimitMachines); err != nil {
+				t.Errorf("a poll: %v", err)
+			}
+		}
+		if waited := time.Since(began); waited < 29*time.Second {
+			t.Errorf("the second poll waited %v for a call to leave the period", waited)
+		}
+	})
+}

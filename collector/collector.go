@@ -109,7 +109,11 @@ func (c *Collector) run(ctx context.Context) {
 		if time.Since(began) > c.settings.RetryMax {
 			wait = c.settings.RetryMin
 		}
-		c.sleep(ctx, wait)
+		// Not cut short by streams that come and go: each try ends in a call at Microsoft.
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+		}
 		wait = min(2*wait, c.settings.RetryMax)
 	}
 }

@@ -145,6 +145,11 @@ func (c *Collector) failed(ctx context.Context, err error) {
 	if ctx.Err() != nil {
 		return
 	}
+	if reserve, _ := ctx.Value(purposeKey{}).(bool); !reserve && problemOf(err).GetReason() == integrationv1.ErrorReason_ERROR_REASON_BUDGET_SPENT {
+		// What is left is for polls and closing reads. This read comes again when it is next due.
+		c.log.WarnContext(ctx, "a deeper read is left out: the budget's share for it is spent", "error", err)
+		return
+	}
 	problem, until := c.plan.alertGate.note(c.settings, err)
 	c.log.WarnContext(ctx, "reading alerts failed", "reason", problem.GetReason(), "error", err, "again_at", c.plan.alertGate.until)
 	c.setProblem(problem, until, c.nextPoll())

@@ -101,10 +101,12 @@ func TestInstantTooFull(t *testing.T) {
 	w := newWorld(t, defendertest.Options{})
 	now := time.Now().UTC().Add(-time.Hour)
 	w.add(1600, at(now, 0), at(now, 0))
+	later := now.Add(time.Minute)
+	w.add(1200, at(later, time.Millisecond), at(later, time.Millisecond))
 	given, _, err := w.collect(t, now.Add(-time.Minute))
 	wantReason(t, err, integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_INSTANT_TOO_FULL)
-	if len(given) != 1500 {
-		t.Errorf("%d were given, want the 1,500 that can be paged", len(given))
+	if len(given) != 1500+1200 {
+		t.Errorf("%d were given, want the 1,500 that can be paged, and all 1,200 that came later", len(given))
 	}
 }
 

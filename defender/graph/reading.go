@@ -74,9 +74,11 @@ type pageRead struct {
 
 func (p pageRead) more() bool { return p.full || p.link != "" }
 
-// everything reads all pages from a time on.
+// everything reads all pages from a time on. An instant that holds more than can be paged costs what it holds, and the read, but
+// not what comes after it.
 func (r *reading) everything(boundary time.Time) error {
 	follow := true
+	var tooFull error
 	for range maxRounds {
 		p, err := r.run(query{since: boundary}, follow)
 		if err != nil {
@@ -89,7 +91,7 @@ func (r *reading) everything(boundary time.Time) error {
 			// Pages behind links may have lost what shifted. The time boundary loses nothing, and is kept to from here on.
 			follow = false
 		case !p.more():
-			return nil
+			return tooFull
 		case p.disordered:
 			return r.invalid("Microsoft Graph's alerts do not come in the order of their last update, so they cannot be paged.")
 		case p.last.After(boundary):
@@ -98,7 +100,9 @@ func (r *reading) everything(boundary time.Time) error {
 		case !p.last.Equal(boundary):
 			return r.invalid("Microsoft Graph's alerts are not those that were asked for, so they cannot be paged.")
 		default:
-			if err := r.instant(boundary); err != nil {
+			if err := r.instant(boundary); isTooFull(err) {
+				tooFull = err
+			} else if err != nil {
 				return err
 			}
 			boundary = boundary.Add(tick)
@@ -106,6 +110,12 @@ func (r *reading) everything(boundary time.Time) error {
 		}
 	}
 	return r.invalid("Microsoft Graph's list of alerts does not end.")
+}
+
+// isTooFull says that an instant holds more than can be paged.
+func isTooFull(err error) bool {
+	e, ok := errors.AsType[*defender.Error](err)
+	return ok && e.Problem.GetReason() == integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_INSTANT_TOO_FULL
 }
 
 // run reads a page and, where follow says so, the pages that its links lead to, and tells of them as of one page.

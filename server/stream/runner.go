@@ -46,7 +46,8 @@ func (s *session) rebuild(ctx context.Context, to position) error {
 	}
 	for s.position.sequence < to.sequence {
 		sequences, through := s.feed.next(s.subscriber, s.position.sequence)
-		for _, sequence := range sequences {
+		for len(sequences) > 0 {
+			sequence := sequences[0]
 			if sequence > to.sequence || (sequence == to.sequence && to.ordinal != wholeEntry) {
 				// The entry itself is passed by the runner, which leaves out the events that were sent.
 				s.position = to
@@ -61,6 +62,7 @@ func (s *session) rebuild(ctx context.Context, to position) error {
 				through = sequence
 				break
 			}
+			sequences = s.join(sequences[1:], sequence, through)
 		}
 		s.position = position{min(through, to.sequence), wholeEntry}
 	}
@@ -80,9 +82,9 @@ func (s *session) passEntry(ctx context.Context, sequence uint64) (bool, error) 
 	if err != nil {
 		return false, err
 	}
-	before := len(s.subscriber.keys) + len(s.subscriber.alerts)
+	before := len(s.subscriber.keys)
 	_, err = s.pass(ctx, p, true)
-	return len(s.subscriber.keys)+len(s.subscriber.alerts) != before, err
+	return len(s.subscriber.keys) != before, err
 }
 
 // run sends until the stream is complete, or something ends it.
@@ -121,9 +123,10 @@ func (r *runner) drain(ctx context.Context) (completed bool, err error) {
 			from--
 		}
 		sequences, through := s.feed.next(s.subscriber, from)
-		again := false
-		for _, sequence := range sequences {
-			before := len(s.subscriber.keys) + len(s.subscriber.alerts)
+		asked, again := len(sequences), false
+		for len(sequences) > 0 {
+			sequence := sequences[0]
+			before := len(s.subscriber.keys)
 			completed, err := r.entry(ctx, sequence)
 			if errors.Is(err, store.ErrTrimmed) {
 				// The feed is about to be told.
@@ -136,10 +139,11 @@ func (r *runner) drain(ctx context.Context) (completed bool, err error) {
 			if completed || err != nil {
 				return completed, err
 			}
-			if len(s.subscriber.keys)+len(s.subscriber.alerts) != before {
+			if len(s.subscriber.keys) != before {
 				again = true
 				break
 			}
+			sequences = s.join(sequences[1:], sequence, through)
 		}
 		if again {
 			continue
@@ -147,7 +151,7 @@ func (r *runner) drain(ctx context.Context) (completed bool, err error) {
 		if through > s.position.sequence || s.position.ordinal != wholeEntry {
 			s.position = position{max(through, s.position.sequence), wholeEntry}
 		}
-		if len(sequences) < batch {
+		if asked < batch {
 			return false, nil
 		}
 		if time.Since(r.beat) >= heartbeat {

@@ -43,6 +43,7 @@ type session struct {
 	position position
 	token    *storev1.ResumeToken                             // of this stream, but for the position
 	sent     map[string]uint64                                // by alert key: the sequence of the revision sent last; unused where every device is asked for
+	begun    []string                                         // the alerts that were first sent since the sequences to come were asked for
 	told     uint64                                           // the first entry when a gap was last told
 	pairs    map[integrationv1.Pair_Depth]*integrationv1.Pair // the newest of each depth behind which all was sent
 }
@@ -210,6 +211,7 @@ func (s *session) revision(ctx context.Context, sequence uint64, rev *storev1.Re
 	s.sent[rev.GetKey()] = sequence
 	if !was {
 		s.feed.listen(s.subscriber, match.Key{}, rev.GetKey())
+		s.begun = append(s.begun, rev.GetKey())
 	}
 	if dry {
 		return nil, nil
@@ -442,6 +444,19 @@ func (a *actor) resolve() {
 		return compare(x.GetMdeDeviceId(), y.GetMdeDeviceId())
 	})
 	a.resolution = match.Resolve(a.Actor, devices)
+}
+
+// join puts the later revisions of the alerts that have begun among the sequences to come, through where those reach.
+func (s *session) join(sequences []uint64, after, through uint64) []uint64 {
+	for _, key := range s.begun {
+		if later := s.feed.revisions(key, after, through); len(later) > 0 {
+			sequences = append(slices.Clone(sequences), later...)
+			slices.Sort(sequences)
+			sequences = slices.Compact(sequences)
+		}
+	}
+	s.begun = s.begun[:0]
+	return sequences
 }
 
 // scanFrom is the first sequence whose revision may concern the stream. Device facts do from the beginning.

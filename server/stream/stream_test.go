@@ -2,6 +2,7 @@ package stream_test
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -409,6 +410,47 @@ func TestUnknownBesideKnown(t *testing.T) {
 		}
 		if got := last.GetActors()[1].GetKnowledge(); got != integrationv1.ActorState_KNOWLEDGE_KNOWN {
 			t.Errorf("after 90 seconds the second Actor's device is %v", got)
+		}
+	})
+}
+
+// A stream that catches up with many alerts has each revision once and in order, also those that no longer match, which no key of
+// its Actors finds.
+func TestCatchUpWithLaterRevisions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, collector.DefaultSettings())
+		defer h.stop()
+		const alerts = 400
+		now := time.Now()
+		var first, second []string
+		for i := range alerts {
+			at := now.Add(time.Duration(i) * time.Millisecond)
+			id := fmt.Sprintf("a%03d", i)
+			h.source.Put(collectortest.Alert(id, deviceOne, "ws-one.contoso.test", at), now)
+			later := collectortest.Alert(id, deviceTwo, "ws-two.contoso.test", at)
+			later.LastUpdateTime = timestamppb.New(at.Add(time.Minute))
+			h.source.Put(later, now.Add(2*time.Minute))
+			first, second = append(first, "KIND_NEW "+id+" A test alert"), append(second, "KIND_UPDATED "+id+" A test alert")
+		}
+		time.Sleep(5 * time.Minute)
+		request := &integrationv1.StreamAlertsRequest{
+			IntegrationId: integrationID,
+			Actors:        []*integrationv1.Actor{actorNamed("one", "ws-one")},
+			Window:        &integrationv1.Window{StartTime: timestamppb.New(now)},
+		}
+		whole := h.open(request)
+		time.Sleep(time.Minute)
+		events := whole.close()
+		want := slices.Concat(first, second)
+		if got := journalled(events); !slices.Equal(got, want) {
+			t.Fatalf("%d events, want %d; the first: %q", len(got), len(want), got[:min(len(got), 3)])
+		}
+		for _, i := range []int{1, 200, 399, 401, 700} {
+			c := h.open(resumed(request, events[i].GetResumeToken()))
+			time.Sleep(time.Minute)
+			if got := append(journalled(events[:i+1]), journalled(c.close())...); !slices.Equal(got, want) {
+				t.Errorf("resumed after event %d: %d events, want %d", i, len(got), len(want))
+			}
 		}
 	})
 }

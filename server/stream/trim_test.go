@@ -108,7 +108,10 @@ func TestRenewedUnderAStream(t *testing.T) {
 		time.Sleep(20 * time.Minute)
 		h.store.Cut("uid-1", 1)
 		h.source.Put(collectortest.Alert("a2", deviceOne, "", time.Now()), time.Now())
-		for h.manager.Status("uid-1").GetProblem().GetReason() != integrationv1.ErrorReason_ERROR_REASON_STORE_UNAVAILABLE {
+		for range 600 {
+			if h.manager.Status("uid-1").GetProblem().GetReason() == integrationv1.ErrorReason_ERROR_REASON_STORE_UNAVAILABLE {
+				break
+			}
 			time.Sleep(100 * time.Millisecond)
 		}
 		h.source.Fail(errors.New("down"))
