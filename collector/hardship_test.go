@@ -255,3 +255,41 @@ func TestClosingByMicrosoftsClock(t *testing.T) {
 		}
 	})
 }
+
+// fullStore is a store whose journals take nothing.
+type fullStore struct{ store.Store }
+
+func (s fullStore) Journal(ctx context.Context, uid string) (store.Journal, error) {
+	j, err := s.Store.Journal(ctx, uid)
+	return fullJournal{j}, err
+}
+
+type fullJournal struct{ store.Journal }
+
+func (fullJournal) Append(context.Context, []*storev1.Entry) (uint64, error) {
+	return 0, store.ErrUnavailable
+}
+
+// Streams that come and go do not cut the wait after a failing store short: each try would end in a call at Microsoft.
+func TestStreamsDoNotHurryAFailingStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, collector.DefaultSettings())
+		b.stop()
+		b.startOn(collector.DefaultSettings(), b.source, fullStore{b.store})
+		defer func() { b.stop() }()
+		b.source.Put(titled("a", "x", time.Now()), time.Now())
+		time.Sleep(2 * time.Minute)
+		before := len(b.source.Reads())
+		for range 300 {
+			m, _, err := b.collector().Join(t.Context(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.Leave()
+			time.Sleep(time.Second)
+		}
+		if reads := len(b.source.Reads()) - before; reads < 1 || reads > 10 {
+			t.Errorf("%d reads in five minutes of a failing store, want about one a minute", reads)
+		}
+	})
+}

@@ -1,7 +1,6 @@
 package stream
 
 import (
-	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -178,5 +177,3 @@ func stampOf(t time.Time) *timestamppb.Timestamp {
 	}
 	return timestamppb.New(t)
 }
-
-func compare(a, b string) int { return strings.Compare(a, b) }

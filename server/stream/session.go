@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -441,7 +442,7 @@ func (a *actor) resolve() {
 		devices = append(devices, d)
 	}
 	slices.SortFunc(devices, func(x, y *integrationv1.Device) int {
-		return compare(x.GetMdeDeviceId(), y.GetMdeDeviceId())
+		return strings.Compare(x.GetMdeDeviceId(), y.GetMdeDeviceId())
 	})
 	a.resolution = match.Resolve(a.Actor, devices)
 }

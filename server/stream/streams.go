@@ -180,7 +180,7 @@ func (s *Streams) requestToken(request *integrationv1.StreamAlertsRequest) (*sto
 	own := &storev1.ResumeToken{IntegrationId: request.GetIntegrationId(), Binding: bindingOf(request)}
 	if differs := foreign(token, own); differs != "" {
 		return nil, failure.New(integrationv1.ErrorReason_ERROR_REASON_RESUME_TOKEN_FOREIGN,
-			"resume_token was given to another request: %s differ(s); resume with the same request, or without a token", differs).
+			"resume_token was given to another request, which differs in %s; resume with the same request, or without a token", differs).
 			With("differs", differs)
 	}
 	return token, nil
