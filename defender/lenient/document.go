@@ -41,8 +41,8 @@ type node struct {
 	invalid bool
 	// dropped says that a later member of the same object has the same key.
 	dropped bool
-	// key is the member's name, decoded; nil in an array.
-	key []byte
+	// name is the member's name, decoded, and key what it is compared by; both are nil in an array.
+	name, key []byte
 	// text is a string, decoded, and the spelling of a number.
 	text []byte
 	// raw is the value as it stood.
@@ -57,6 +57,10 @@ type node struct {
 // Document is a JSON value taken apart. It refers to the bytes that it was read from. It can be reset and read again, and is
 // not safe for concurrent use.
 type Document struct {
+	// IgnoreCase says that members' names are compared without the case of ASCII letters: two that differ in nothing else are
+	// equal. It is set before Parse. Tables for such a document are made with [IgnoringCase].
+	IgnoreCase bool
+
 	nodes []node
 	// order has the members of each object, sorted by key.
 	order   []int
@@ -99,12 +103,15 @@ func (d *Document) parse(raw []byte, depth int) error {
 }
 
 // value reads one value, and for a container everything in it. The recursion is as deep as depth.
-func (d *Document) value(raw, key []byte, depth int) error {
+func (d *Document) value(raw, name []byte, depth int) error {
 	if len(d.nodes) >= maxNodes {
 		return errTooMany
 	}
 	at := len(d.nodes)
-	d.nodes = append(d.nodes, node{key: key})
+	d.nodes = append(d.nodes, node{name: name, key: name})
+	if d.IgnoreCase {
+		d.nodes[at].key = appendLower(nil, name)
+	}
 	k := d.decoder.PeekKind()
 	if (k != '{' && k != '[') || depth == 0 {
 		value, err := d.decoder.ReadValue()
@@ -213,6 +220,9 @@ func (d *Document) sorted(object int) []int {
 func (d *Document) member(object int, key string) int {
 	if d.nodes[object].kind != kindObject {
 		return -1
+	}
+	if d.IgnoreCase {
+		key = lower(key)
 	}
 	for at := object + 1; at < d.nodes[object].end; at = d.nodes[at].end {
 		if !d.nodes[at].dropped && string(d.nodes[at].key) == key {

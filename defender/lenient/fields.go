@@ -14,6 +14,15 @@ type Field[M any] func(v Value, message M)
 // Fields says for each property, in its exact spelling, how it is read. It is not changed once it is in use.
 type Fields[M any] map[string]Field[M]
 
+// IgnoringCase returns the table for documents that ignore the case of names.
+func IgnoringCase[M any](fields Fields[M]) Fields[M] {
+	folded := make(Fields[M], len(fields))
+	for name, field := range fields {
+		folded[lower(name)] = field
+	}
+	return folded
+}
+
 // ReadObject reads an object's members into a message, by the table. A member that the table does not know goes to rest, which
 // says whether it knows it; what nobody knows is told as an oddity, annotations of OData apart. rest may be nil.
 func ReadObject[M any](v Value, fields Fields[M], message M, rest func(key string, v Value) bool) {
@@ -24,7 +33,7 @@ func ReadObject[M any](v Value, fields Fields[M], message M, rest func(key strin
 			continue
 		}
 		member := Value{r, at}
-		r.push(step{key: n.key})
+		r.push(step{key: n.name})
 		if read, ok := fields[string(n.key)]; ok {
 			read(member, message)
 		} else if known := rest != nil && rest(string(n.key), member); !known && bytes.IndexByte(n.key, '@') < 0 {
@@ -52,6 +61,16 @@ func Float[M any](at func(M) *float64) Field[M] {
 // Bool is a truth value's field.
 func Bool[M any](at func(M) *bool) Field[M] {
 	return func(v Value, message M) { *at(message) = v.Bool() }
+}
+
+// OptionalBool is the field of a truth value that need not be known: what says nothing, or cannot be read, leaves it not set.
+func OptionalBool[M any](at func(M) **bool) Field[M] {
+	return func(v Value, message M) {
+		*at(message) = nil
+		if truth, known := v.truth(); known {
+			*at(message) = &truth
+		}
+	}
 }
 
 // Time is a time's field.
@@ -160,6 +179,9 @@ func Enum[M any, E enum](names Names[E], at func(M) *E) Field[M] {
 		v.Odd(unknownEnum)
 	}
 }
+
+// lower returns text with its ASCII letters in lower case.
+func lower(text string) string { return string(appendLower(nil, []byte(text))) }
 
 // appendLower appends text with its ASCII letters in lower case.
 func appendLower(to, text []byte) []byte {

@@ -113,14 +113,14 @@ func (r *reader) odd(kind integrationv1.Oddity_Kind, below string, text []byte) 
 // pointer returns the JSON Pointer of the value that is being read.
 func (r *reader) pointer() string {
 	var b strings.Builder
-	escape := strings.NewReplacer("~", "~0", "/", "~1")
 	for _, s := range r.path {
 		b.WriteByte('/')
 		if s.key == nil {
 			b.WriteString(strconv.Itoa(s.index))
 			continue
 		}
-		b.WriteString(escape.Replace(strings.ToValidUTF8(shorten(s.key), "\uFFFD")))
+		escaped := strings.ReplaceAll(strings.ToValidUTF8(shorten(s.key), "\uFFFD"), "~", "~0")
+		b.WriteString(strings.ReplaceAll(escaped, "/", "~1"))
 	}
 	return b.String()
 }
@@ -194,19 +194,25 @@ func (v Value) Float() float64 {
 
 // Bool reads true or false, or a string that spells one in any case.
 func (v Value) Bool() bool {
+	truth, _ := v.truth()
+	return truth
+}
+
+// truth is Bool, and says whether the value tells one.
+func (v Value) truth() (truth, known bool) {
 	n := v.node()
 	switch {
-	case v.Empty(), n.kind == kindFalse:
-		return false
-	case n.kind == kindTrue:
-		return true
+	case v.Empty():
+		return false, false
+	case n.kind == kindTrue, n.kind == kindFalse:
+		return n.kind == kindTrue, true
 	case n.kind == kindString && strings.EqualFold(string(n.text), "true"):
-		return true
+		return true, true
 	case n.kind == kindString && strings.EqualFold(string(n.text), "false"):
-		return false
+		return false, true
 	}
 	v.Odd(wrongType)
-	return false
+	return false, false
 }
 
 // Time reads a time of RFC 3339 with any number of digits; one without a zone is UTC. Microsoft's year 1, which stands for no

@@ -1,10 +1,12 @@
-// Package page reads a list answer of OData as it arrives, element by element, in bounded memory.
+// Package page reads a list answer as it arrives, element by element, in bounded memory: OData's, an object that has the list
+// as its `value`; an object that has it as another member; or a bare array.
 package page
 
 import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -22,8 +24,8 @@ type Page struct {
 
 // Errors of an answer that is no list.
 var (
-	// ErrInvalid says that the answer is no list as OData defines it: no JSON, no object, or without `value`. An answer without
-	// `value` is not an empty list.
+	// ErrInvalid says that the answer is no list as it was to be: no JSON, no object where one holds the list, or an object without
+	// it. An object without its list is not an empty list, nor is an answer without anything an empty array.
 	ErrInvalid = errors.New("the answer is not a list")
 	// ErrTooLarge says that an element is larger than MaxElement.
 	ErrTooLarge = errors.New("an element is too large")
@@ -34,24 +36,43 @@ var (
 // Read reads a list answer and gives each element of its `value` to yield, exactly as it stands there; the bytes are good until
 // yield returns. The error is what yield or body returned, or wraps one of this package's. What was yielded before was whole.
 func Read(body io.Reader, yield func(raw []byte) error) (Page, error) {
-	in := &allowance{body: body, left: 2 * MaxElement}
-	d := jsontext.NewDecoder(in, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
-	r := reader{in: in, decoder: d, yield: yield}
-	err := r.read()
-	if err == nil {
-		return r.page, nil
-	}
-	return r.page, r.classify(err)
+	r := newReader(body, yield)
+	return r.result(r.read())
+}
+
+// ReadMember is [Read] for an answer whose list is the member of that name, compared without case.
+func ReadMember(body io.Reader, name string, yield func(raw []byte) error) (Page, error) {
+	r := newReader(body, yield)
+	r.list, r.ignoreCase = name, true
+	return r.result(r.read())
 }
 
 // reader reads one page.
 type reader struct {
+	// list is the name of the member that is the list; ignoreCase says that its case does not count.
+	list       string
+	ignoreCase bool
+
 	in       *allowance
 	decoder  *jsontext.Decoder
 	yield    func([]byte) error
 	yieldErr error
 	page     Page
-	hasValue bool
+	hasList  bool
+}
+
+func newReader(body io.Reader, yield func([]byte) error) *reader {
+	in := &allowance{body: body, left: 2 * MaxElement}
+	d := jsontext.NewDecoder(in, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	return &reader{list: "value", in: in, decoder: d, yield: yield}
+}
+
+// result returns the page, and what reading it came to.
+func (r *reader) result(err error) (Page, error) {
+	if err == nil {
+		return r.page, nil
+	}
+	return r.page, r.classify(err)
 }
 
 func (r *reader) classify(err error) error {
@@ -94,10 +115,14 @@ func (r *reader) read() error {
 	if _, err := r.decoder.ReadToken(); err != nil {
 		return err
 	}
-	if !r.hasValue {
-		return fmt.Errorf("%w: it has no `value`", ErrInvalid)
+	if !r.hasList {
+		return fmt.Errorf("%w: it has no `%s`", ErrInvalid, r.list)
 	}
-	// Whatever follows the object means that this was not the answer to our question.
+	return r.end()
+}
+
+// end reads the answer's end. Whatever follows its only value means that this was not the answer to our question.
+func (r *reader) end() error {
 	if _, err := r.decoder.ReadToken(); !errors.Is(err, io.EOF) {
 		if err != nil {
 			return err
@@ -108,10 +133,10 @@ func (r *reader) read() error {
 }
 
 func (r *reader) member(name string) error {
-	switch name {
-	case "value":
+	switch {
+	case name == r.list, r.ignoreCase && strings.EqualFold(name, r.list):
 		return r.elements()
-	case "@odata.nextLink":
+	case name == "@odata.nextLink":
 		token, err := r.decoder.ReadToken()
 		if err != nil {
 			return err
@@ -125,7 +150,7 @@ func (r *reader) member(name string) error {
 			return fmt.Errorf("%w: its @odata.nextLink is no text", ErrInvalid)
 		}
 		return nil
-	case "error":
+	case name == "error":
 		return fmt.Errorf("%w: it tells an error, with a status of success", ErrInvalid)
 	default:
 		return r.decoder.SkipValue()
@@ -133,35 +158,52 @@ func (r *reader) member(name string) error {
 }
 
 func (r *reader) elements() error {
-	if r.hasValue {
-		return fmt.Errorf("%w: it has `value` twice", ErrInvalid)
+	if r.hasList {
+		return fmt.Errorf("%w: it has `%s` twice", ErrInvalid, r.list)
 	}
 	if k := r.decoder.PeekKind(); k != '[' {
 		if _, err := r.decoder.ReadToken(); err != nil {
 			return err
 		}
-		return fmt.Errorf("%w: its `value` is no array", ErrInvalid)
+		return fmt.Errorf("%w: its `%s` is no array", ErrInvalid, r.list)
 	}
+	r.hasList = true
+	return r.array()
+}
+
+// array reads an array, and gives its elements on.
+func (r *reader) array() error {
 	if _, err := r.decoder.ReadToken(); err != nil {
 		return err
 	}
-	r.hasValue = true
 	for r.decoder.PeekKind() != ']' {
-		raw, err := r.decoder.ReadValue()
+		raw, err := r.value()
 		if err != nil {
 			return err
 		}
-		if len(raw) > MaxElement {
-			return ErrTooLarge
+		if err := r.give(raw); err != nil {
+			return err
 		}
-		r.page.Elements++
-		if r.yieldErr = r.yield(raw); r.yieldErr != nil {
-			return r.yieldErr
-		}
-		r.in.left = 2 * MaxElement
 	}
 	_, err := r.decoder.ReadToken()
 	return err
+}
+
+// value reads one element.
+func (r *reader) value() ([]byte, error) {
+	raw, err := r.decoder.ReadValue()
+	if err == nil && len(raw) > MaxElement {
+		err = ErrTooLarge
+	}
+	return raw, err
+}
+
+// give gives an element on.
+func (r *reader) give(raw []byte) error {
+	r.page.Elements++
+	r.yieldErr = r.yield(raw)
+	r.in.left = 2 * MaxElement
+	return r.yieldErr
 }
 
 // allowance lets so many bytes through before it is set anew: the decoder's buffer grows with the value that it reads, and this
