@@ -76,7 +76,7 @@ func (h *house) serve(t *testing.T, files []*os.File, flags ...string) *process.
 	args := []string{
 		"serve", "--listen", "none", "--unix-socket", h.socket, "--metrics-address", "none", "--data-dir", filepath.Join(h.dir, "data"),
 		"--allow-http", "--allow-endpoint", strings.TrimPrefix(h.microsoft.URL(), "http://"),
-		"--budget", "graph-alerts=100000/1m", "--budget", "machines=100000/1m", "--budget", "machines=100000/1h",
+		"--budget", "graph-alerts=100000/1m", "--budget", "defender-for-endpoint=100000/1m", "--budget", "defender-for-endpoint=100000/1h",
 	}
 	return process.Start(t, process.Command{Path: h.program, Args: append(args, flags...), Files: files})
 }

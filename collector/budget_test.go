@@ -16,7 +16,7 @@ func TestBudgetHoldsOverRestarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ledgers := store.NewMemory()
 		allowances := map[defender.Limit][]Allowance{
-			defender.LimitMachines: {{Period: time.Minute, Calls: 30, Reserve: 6}, {Period: time.Hour, Calls: 300, Reserve: 60}},
+			defender.LimitEndpoint: {{Period: time.Minute, Calls: 30, Reserve: 6}, {Period: time.Hour, Calls: 300, Reserve: 60}},
 		}
 		var made []time.Time
 		for range 40 {
@@ -24,7 +24,7 @@ func TestBudgetHoldsOverRestarts(t *testing.T) {
 			spend := newBudgets(ledgers, allowances).spender("app")
 			for range 17 {
 				ctx, cancel := context.WithTimeout(withReserve(t.Context()), 30*time.Second)
-				if spend(ctx, defender.LimitMachines) == nil {
+				if spend(ctx, defender.LimitEndpoint) == nil {
 					made = append(made, time.Now())
 				}
 				cancel()
@@ -34,7 +34,7 @@ func TestBudgetHoldsOverRestarts(t *testing.T) {
 		if len(made) < 250 {
 			t.Errorf("%d calls were allowed, want most of the allowance to be usable", len(made))
 		}
-		for _, a := range allowances[defender.LimitMachines] {
+		for _, a := range allowances[defender.LimitEndpoint] {
 			for i := range made {
 				within := 0
 				for j := i; j >= 0 && made[i].Sub(made[j]) < a.Period; j-- {
@@ -82,19 +82,19 @@ func TestBudgetKeepsTheReserve(t *testing.T) {
 func TestBudgetHoldsUpNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		spend := newBudgets(store.NewMemory(), map[defender.Limit][]Allowance{
-			defender.LimitMachines: {{Period: 30 * time.Second, Calls: 3, Reserve: 1}},
+			defender.LimitEndpoint: {{Period: 30 * time.Second, Calls: 3, Reserve: 1}},
 		}).spender("app")
 		for range 2 {
-			if err := spend(t.Context(), defender.LimitMachines); err != nil {
+			if err := spend(t.Context(), defender.LimitEndpoint); err != nil {
 				t.Fatal(err)
 			}
 		}
 		began := time.Now()
-		if err := spend(t.Context(), defender.LimitMachines); err == nil || time.Since(began) > time.Second {
+		if err := spend(t.Context(), defender.LimitEndpoint); err == nil || time.Since(began) > time.Second {
 			t.Errorf("a look-up beyond its share: %v after %v", err, time.Since(began))
 		}
 		for range 2 {
-			if err := spend(withReserve(t.Context()), defender.LimitMachines); err != nil {
+			if err := spend(withReserve(t.Context()), defender.LimitEndpoint); err != nil {
 				t.Errorf("a poll: %v", err)
 			}
 		}

@@ -61,9 +61,10 @@ func (c *Collector) overdue(now time.Time) time.Time {
 	return first
 }
 
-// limit returns until when a member's closing read is tried. One that begins below the floor can never be made.
+// limit returns until when a member's closing read is tried. One that begins below the floor, or at an API that Microsoft no longer
+// offers, can never be made.
 func (c *Collector) limit(m *Member) time.Time {
-	if floor := timeOf(c.checkpoint.GetFloorTime()); m.closing.Since.Before(floor) {
+	if floor := timeOf(c.checkpoint.GetFloorTime()); m.closing.Since.Before(floor) || c.plan.alertGate.retired {
 		return c.triedFrom(m)
 	}
 	return c.triedFrom(m).Add(c.settings.ClosingLimit).Add(m.stood)

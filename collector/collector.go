@@ -126,7 +126,7 @@ func (c *Collector) work(ctx context.Context) error {
 	c.plan = newPlan(c.settings, time.Now())
 	for ctx.Err() == nil {
 		if err := c.connect(); err != nil {
-			c.setProblem(problemOf(err), time.Time{}, time.Time{})
+			c.setProblem(connectProblem(err), time.Time{}, time.Time{})
 		}
 		if c.foundDamaged() {
 			return &storeError{store.ErrDamaged}
@@ -228,15 +228,21 @@ func (c *Collector) connect() error {
 	c.mu.Lock()
 	record := c.record
 	c.mu.Unlock()
-	if c.source != nil && c.plan.record == record {
-		return nil
-	}
 	if c.plan.record == record {
+		// What kept the adapter from being made, such as a file that is not there, may be mended without a new record.
+		if c.source == nil && !time.Now().Before(c.plan.reconnect) {
+			c.makeSource(record)
+		}
 		return c.plan.connectError
 	}
 	before := c.plan.record
 	c.plan.record = record
 	c.setState(stateOf(record))
+	for _, g := range []*gate{&c.plan.alertGate, &c.plan.devicesGate} {
+		if g.retired {
+			*g = gate{}
+		}
+	}
 	if c.source != nil && onlyPausing(before, record) {
 		return nil
 	}
@@ -244,8 +250,19 @@ func (c *Collector) connect() error {
 	c.plan.release(application(before.GetIntegration()) == application(record.GetIntegration()))
 	// What was mended is seen at once.
 	c.plan.poll = time.Time{}
-	c.source, c.plan.connectError = c.options.Connect(record, c.budgets.spender(application(record.GetIntegration())))
+	c.makeSource(record)
 	return c.plan.connectError
+}
+
+// makeSource makes the adapter, or says when to try again.
+func (c *Collector) makeSource(record *storev1.Record) {
+	source, err := c.options.Connect(record, c.budgets.spender(application(record.GetIntegration())))
+	c.plan.connectError = err
+	if err != nil {
+		c.plan.reconnect = time.Now().Add(c.settings.RetryPermanent)
+		return
+	}
+	c.source = source
 }
 
 // onlyPausing says that two versions of a record differ in nothing that the adapter is made from.

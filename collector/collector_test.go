@@ -28,6 +28,7 @@ type bench struct {
 	t       *testing.T
 	store   *store.Memory
 	source  *collectortest.Source
+	connect error // why no adapter can be made
 	manager *collector.Manager
 	stop    func()
 }
@@ -53,10 +54,14 @@ func (b *bench) start(settings collector.Settings) {
 		Settings: settings,
 		Store:    b.store,
 		Connect: func(_ *storev1.Record, spend defender.SpendFunc) (collector.Source, error) {
+			if b.connect != nil {
+				return nil, b.connect
+			}
 			b.source.SetSpend(spend)
 			return b.source, nil
 		},
 		DeviceKeys: func(d *integrationv1.Device) []string { return []string{d.GetDeviceDnsName()} },
+		Wanted:     func(keys []string) defender.Wanted { return defender.Wanted{FullNames: keys} },
 		Log:        slog.New(slog.DiscardHandler),
 	})
 	ctx, cancel := context.WithCancel(context.Background())

@@ -5,6 +5,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -14,12 +15,30 @@ import (
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
 
-// Devices are all devices of one whole look-up. Nothing in it may be modified.
+// Devices are the devices of one whole look-up: all that there are, or those that were asked for. Nothing in it may be modified.
 type Devices struct {
 	// LookedUp is when the look-up began, by this machine's clock.
 	LookedUp time.Time
-	byID     map[string]*integrationv1.Device
+	byID     map[string]*integrationv1.Device // by the id in lower case
 	byKey    map[string][]*integrationv1.Device
+	// asked are the keys that devices were asked for by; nil where all were read.
+	asked map[string]bool
+}
+
+// Asked says whether the look-up tells of the devices that share a key with these: that none was found means that there is none.
+func (d *Devices) Asked(keys []string) bool {
+	switch {
+	case d == nil:
+		return false
+	case d.asked == nil:
+		return true
+	}
+	return !slices.ContainsFunc(keys, func(key string) bool { return !d.asked[key] })
+}
+
+// covers says whether the look-up would have found a device that is known by these keys.
+func (d *Devices) covers(keys []string) bool {
+	return d.asked == nil || slices.ContainsFunc(keys, func(key string) bool { return d.asked[key] })
 }
 
 // Fitting returns the devices that share a key with these, and those that they were merged into, each once.
@@ -38,7 +57,7 @@ func (d *Devices) Fitting(keys []string) []*integrationv1.Device {
 		}
 	}
 	for i := 0; i < len(found); i++ {
-		if into := d.byID[found[i].GetMergedIntoDeviceId()]; into != nil && !seen[into] {
+		if into := d.byID[strings.ToLower(found[i].GetMergedIntoDeviceId())]; into != nil && !seen[into] {
 			seen[into] = true
 			found = append(found, into)
 		}
@@ -99,28 +118,36 @@ func (c *Collector) repeatFacts(before uint64) {
 	}
 }
 
+// gatherActors is the least time between two look-ups of Actors that were not asked for yet, so that those who come one after the
+// other share a call.
+const gatherActors = 5 * time.Second
+
 // devicesDue returns when the devices are to be looked up next. The caller holds mu.
 func (c *Collector) devicesDue() time.Time {
 	switch {
 	case c.now.Devices == nil:
 		return c.plan.devices
+	case !c.now.Devices.Asked(slices.Collect(maps.Keys(c.interest))):
+		return c.plan.devices.Add(gatherActors)
 	case c.unresolved:
 		return c.plan.devices.Add(c.settings.DeviceRefresh)
 	}
 	return c.plan.devices.Add(c.settings.DeviceInterval)
 }
 
-// lookUp looks all devices up, and appends what is new of those that concern a stream, or are gone. What fails upstream is told,
+// lookUp looks the devices up that the streams ask for, all at once, and appends what is new of those that concern a stream, or are gone. What fails upstream is told,
 // and tried again by the schedule.
 func (c *Collector) lookUp(ctx context.Context) error {
 	now := time.Now()
 	c.plan.devices = now
 	found := &Devices{LookedUp: now, byID: map[string]*integrationv1.Device{}, byKey: map[string][]*integrationv1.Device{}}
-	_, err := c.source.Devices().ReadDevices(ctx, func(device *integrationv1.Device) error {
-		if device.GetMdeDeviceId() == "" || found.byID[device.GetMdeDeviceId()] != nil {
+	keys := c.keys()
+	read, err := c.source.Devices().ReadDevices(ctx, c.options.Wanted(keys), func(device *integrationv1.Device) error {
+		id := strings.ToLower(device.GetMdeDeviceId())
+		if id == "" || found.byID[id] != nil {
 			return nil
 		}
-		found.byID[device.GetMdeDeviceId()] = device
+		found.byID[id] = device
 		for _, k := range c.options.DeviceKeys(device) {
 			found.byKey[k] = append(found.byKey[k], device)
 		}
@@ -136,6 +163,12 @@ func (c *Collector) lookUp(ctx context.Context) error {
 		return nil
 	}
 	c.plan.devicesGate = gate{}
+	if read.WantedOnly {
+		found.asked = make(map[string]bool, len(keys))
+		for _, key := range keys {
+			found.asked[key] = true
+		}
+	}
 	c.update(func(s *Snapshot) { s.Devices, s.DeviceProblem = found, nil })
 	return c.locked(ctx, func(ctx context.Context) error {
 		c.mu.Lock()
@@ -147,12 +180,18 @@ func (c *Collector) lookUp(ctx context.Context) error {
 	})
 }
 
-// freshDevices looks the devices up where the last look-up is older than a closing interval, so that a verdict rests on what is
-// so when it is given. A failure is told with the pair.
+// freshDevices looks the devices up where the last look-up is older than a closing interval, or did not ask for all that streams
+// ask for, so that a verdict rests on what is so when it is given. A failure is told with the pair.
 func (c *Collector) freshDevices(ctx context.Context) error {
 	now := time.Now()
-	if len(c.keys()) == 0 || c.source.Devices() == nil || now.Before(c.plan.devicesGate.until) ||
-		now.Sub(c.plan.devices) < c.settings.ClosingInterval {
+	keys := c.keys()
+	if len(keys) == 0 || c.source.Devices() == nil || c.plan.devicesGate.retired || now.Before(c.plan.devicesGate.until) {
+		return nil
+	}
+	c.mu.Lock()
+	asked := c.now.Devices.Asked(keys)
+	c.mu.Unlock()
+	if asked && now.Sub(c.plan.devices) < c.settings.ClosingInterval {
 		return nil
 	}
 	return c.lookUp(withReserve(ctx))
@@ -194,13 +233,13 @@ func (c *Collector) addFacts(keys []string, reports bool) {
 	}
 }
 
-// addGone lines up an entry for each device of a fact that the last look-up did not find. The caller holds appending.
+// addGone lines up an entry for each device of a fact that the last look-up would have found, and did not. The caller holds appending.
 func (c *Collector) addGone() {
 	c.mu.Lock()
 	devices := c.now.Devices
 	c.mu.Unlock()
 	for _, id := range sortedKeys(c.facts) {
-		if before := c.inForce(id); before != nil && devices.byID[id] == nil {
+		if before := c.inForce(id); before != nil && devices.byID[strings.ToLower(id)] == nil && devices.covers(c.options.DeviceKeys(before.GetDevice())) {
 			c.add(factEntry(before.GetDevice(), devices.LookedUp, true))
 		}
 	}

@@ -32,6 +32,9 @@ type running struct {
 
 // NewManager returns a manager; Run makes it work.
 func NewManager(options Options) *Manager {
+	if options.Wanted == nil {
+		options.Wanted = func([]string) defender.Wanted { return defender.Wanted{} }
+	}
 	return &Manager{
 		options: options,
 		budgets: newBudgets(options.Store, options.Settings.Budgets),
@@ -182,6 +185,11 @@ func (m *Manager) Collector(ctx context.Context, id, uid string) (*Collector, er
 // links: such calls count, and leave the reserve alone.
 func (m *Manager) Spender(integration *integrationv1.Integration) defender.SpendFunc {
 	return m.budgets.spender(application(integration))
+}
+
+// Left tells what is left of the budget that an integration spends.
+func (m *Manager) Left(integration *integrationv1.Integration) []*integrationv1.BudgetLeft {
+	return m.budgets.left(application(integration), defender.LimitsOf(integration)...)
 }
 
 // Status returns how the integration with that journal does; nil where it has no collector yet.

@@ -75,7 +75,11 @@ func DefaultSettings() Settings {
 			// Microsoft: 150 a minute.
 			defender.LimitGraphAlerts: {{Period: time.Minute, Calls: 120, Reserve: 24}},
 			// Microsoft: 100 a minute and 1,500 an hour.
-			defender.LimitMachines: {{Period: time.Minute, Calls: 80, Reserve: 16}, {Period: time.Hour, Calls: 1200, Reserve: 240}},
+			defender.LimitEndpoint: {{Period: time.Minute, Calls: 80, Reserve: 16}, {Period: time.Hour, Calls: 1200, Reserve: 240}},
+			// Microsoft: at least 45 a minute, and processor time.
+			defender.LimitHunting: {{Period: time.Minute, Calls: 36, Reserve: 8}},
+			// Microsoft does not say. One answer has a whole range.
+			defender.LimitSIEM: {{Period: time.Minute, Calls: 60, Reserve: 12}},
 		},
 	}
 }
@@ -101,7 +105,9 @@ type Options struct {
 	// DeviceKeys returns the keys by which a device may fit an Actor. A device that shares none with what a stream joined with
 	// does not concern it.
 	DeviceKeys func(*integrationv1.Device) []string
-	Log        *slog.Logger
+	// Wanted says what such keys ask a device source for. Default: nothing, for sources that always read all devices.
+	Wanted func(keys []string) defender.Wanted
+	Log    *slog.Logger
 	// Metrics is where the collectors' metrics are registered; nil for nowhere.
 	Metrics prometheus.Registerer
 }

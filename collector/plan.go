@@ -11,7 +11,8 @@ import (
 // plan is when what is due. It belongs to the collector's goroutine.
 type plan struct {
 	record       *storev1.Record // the version that the adapter was made from
-	connectError error
+	connectError error           // why none could be made; nil where one was
+	reconnect    time.Time       // when to try again to make one
 
 	poll        time.Time // when the last poll began
 	rereads     []time.Time
@@ -29,6 +30,7 @@ type gate struct {
 	until    time.Time
 	failures int
 	told     bool // Microsoft said until when, or the budget
+	retired  bool // Microsoft no longer offers what is behind it: it opens when the integration is changed, or paused and resumed
 }
 
 func newPlan(settings Settings, now time.Time) plan {
@@ -75,6 +77,9 @@ func (c *Collector) next(now time.Time) (step, time.Time) {
 	at, longest := now.Add(idle), now.Add(idle)
 	// What waits for a gate has been due since before it opens.
 	gated := func(s step, due time.Time, g gate) {
+		if g.retired {
+			return
+		}
 		when := laterOf(due, g.until)
 		if when.Before(at) || when.Equal(at) && due.Before(longest) {
 			first, at, longest = s, when, due
@@ -87,7 +92,9 @@ func (c *Collector) next(now time.Time) (step, time.Time) {
 	if integration := c.record.GetIntegration(); !integration.GetPaused() {
 		// In the order of importance: of what is due at one time the first proposed is done.
 		propose(c.failClosing, c.overdue(now))
-		if c.source != nil {
+		if c.source == nil {
+			propose(func(context.Context) error { return nil }, c.plan.reconnect) // connecting is tried before each step
+		} else {
 			if due, ok := c.closingDue(); ok {
 				gated(c.close, laterOf(due, c.plan.closing.Add(c.settings.ClosingInterval)), c.plan.alertGate)
 			}

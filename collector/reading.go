@@ -164,6 +164,8 @@ func (g *gate) note(settings Settings, err error) (*integrationv1.Problem, time.
 	}
 	g.fail(settings, time.Now(), e.RetryAt, e.Permanent)
 	switch e.Problem.GetReason() {
+	case integrationv1.ErrorReason_ERROR_REASON_API_RETIRED:
+		g.retired = true
 	case integrationv1.ErrorReason_ERROR_REASON_THROTTLED, integrationv1.ErrorReason_ERROR_REASON_BUDGET_SPENT:
 		return e.Problem, g.until
 	}

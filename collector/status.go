@@ -58,7 +58,7 @@ func (c *Collector) Snapshot() (Snapshot, <-chan struct{}) {
 func (c *Collector) Status() *integrationv1.IntegrationStatus {
 	s, _ := c.Snapshot()
 	c.mu.Lock()
-	app := application(c.record.GetIntegration())
+	integration := c.record.GetIntegration()
 	c.mu.Unlock()
 	status := &integrationv1.IntegrationStatus{
 		State:            s.state,
@@ -67,7 +67,7 @@ func (c *Collector) Status() *integrationv1.IntegrationStatus {
 		Problem:          s.Problem,
 		NextPollTime:     stampOf(s.NextPoll),
 		ThrottledUntil:   stampOf(s.ThrottledUntil),
-		Budget:           c.budgets.left(app, limitsOf(s.DeviceSource)...),
+		Budget:           c.budgets.left(application(integration), defender.LimitsOf(integration)...),
 	}
 	for _, p := range s.Pairs {
 		status.Pairs = append(status.Pairs, p.Pair)
@@ -76,14 +76,6 @@ func (c *Collector) Status() *integrationv1.IntegrationStatus {
 		status.Problem = s.DeviceProblem
 	}
 	return status
-}
-
-func limitsOf(kind integrationv1.DeviceSource_Kind) []defender.Limit {
-	limits := []defender.Limit{defender.LimitGraphAlerts}
-	if kind == integrationv1.DeviceSource_KIND_MACHINES {
-		limits = append(limits, defender.LimitMachines)
-	}
-	return limits
 }
 
 // update changes the present and tells who waits for it.
@@ -113,6 +105,8 @@ func (c *Collector) setProblem(problem *integrationv1.Problem, until, nextPoll t
 	switch problem.GetReason() {
 	case integrationv1.ErrorReason_ERROR_REASON_THROTTLED, integrationv1.ErrorReason_ERROR_REASON_BUDGET_SPENT:
 		state = integrationv1.IntegrationStatus_STATE_THROTTLED
+	case integrationv1.ErrorReason_ERROR_REASON_API_RETIRED:
+		state, nextPoll = integrationv1.IntegrationStatus_STATE_RETIRED, time.Time{}
 	}
 	c.update(func(s *Snapshot) {
 		s.Problem = since(problem, s.Problem)
@@ -160,6 +154,16 @@ func problemOf(err error) *integrationv1.Problem {
 		Message: "Reading from Microsoft failed.",
 		Remedy:  "Read the service's log. It is tried again by itself.",
 	}
+}
+
+// connectProblem returns what an operator is told where the adapter could not be made: it is the settings' fault, or a file's.
+func connectProblem(err error) *integrationv1.Problem {
+	if e, ok := errors.AsType[*defender.NotAllowedError](err); ok {
+		return &integrationv1.Problem{
+			Reason: integrationv1.ErrorReason_ERROR_REASON_ENDPOINT_NOT_ALLOWED, Message: e.Error() + ".", Remedy: e.Remedy + ".",
+		}
+	}
+	return problemOf(err)
 }
 
 func stateOf(record *storev1.Record) integrationv1.IntegrationStatus_State {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -60,8 +59,11 @@ func (a AllowList) Check(integration *integrationv1.Integration) error {
 	if err := a.checkEndpoint("endpoint", integration.GetEndpoint()); err != nil {
 		return err
 	}
-	if err := a.checkURL("authentication.authorization_url", integration.GetAuthentication().GetAuthorizationUrl()); err != nil {
-		return err
+	// A managed identity has no authorization URL.
+	if text := integration.GetAuthentication().GetAuthorizationUrl(); text != "" || integration.GetAuthentication().GetManagedIdentity() == nil {
+		if err := a.checkURL("authentication.authorization_url", text); err != nil {
+			return err
+		}
 	}
 	if integration.GetDeviceSource().GetEndpoint() == nil {
 		return nil
@@ -110,16 +112,8 @@ func (a AllowList) check(hostField, protocolField, host string, port int, inClea
 	return nil
 }
 
-// isMicrosofts says whether the table has the host.
-func isMicrosofts(host string) bool {
-	host = strings.ToLower(host)
-	for _, c := range clouds() {
-		if host == c.login || host == c.graph || host == c.machines {
-			return true
-		}
-	}
-	return slices.Contains(alternativeMachinesHosts(), host)
-}
+// Added says whether the operator added an entry, as `host:port`: it may lead to loopback addresses too.
+func (a AllowList) Added(entry string) bool { return a.extra[strings.ToLower(entry)] }
 
 func hostPort(host string, port int) string {
 	return net.JoinHostPort(strings.ToLower(host), strconv.Itoa(port))

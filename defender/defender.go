@@ -62,22 +62,55 @@ type Read struct {
 	Elements int64
 	// Calls is how many calls at the API it took.
 	Calls int
+	// WantedOnly says of a read of devices that others than those wanted were not asked for: that one is not among what was read
+	// says nothing of it.
+	WantedOnly bool
+}
+
+// Probed is what a single, small call at an API found out: that it can be read.
+type Probed struct {
+	// Elements is how many elements the answer had.
+	Elements int
+	// Date is the answer's Date header; zero where it has none that can be read. Received is when it came by this machine's
+	// clock, RoundTrip how long it took.
+	Date      time.Time
+	Received  time.Time
+	RoundTrip time.Duration
 }
 
 // DeviceSource reads the devices of one tenant.
 type DeviceSource interface {
-	// ReadDevices reads all devices and gives each to yield, which then owns it. A nil error means that the read was whole.
-	ReadDevices(ctx context.Context, yield func(*integrationv1.Device) error) (Read, error)
+	// ReadDevices reads the devices and gives each to yield, which then owns it: all that are wanted, and others where the source
+	// cannot be asked for some alone. A nil error means that the read was whole.
+	ReadDevices(ctx context.Context, wanted Wanted, yield func(*integrationv1.Device) error) (Read, error)
+}
+
+// Wanted says which devices are looked for: those that have any one of these values. Names are compared without case.
+type Wanted struct {
+	// DeviceIDs are ids in Defender for Endpoint, EntraIDs those in Entra.
+	DeviceIDs, EntraIDs []string
+	// FullNames are fully qualified names.
+	FullNames []string
+	// Labels are first labels of any name, short or full. ShortNames are names without a domain: a device with a full name does
+	// not have one.
+	Labels, ShortNames []string
+	// Addresses are IP addresses.
+	Addresses []string
 }
 
 // RhythmOf returns how old the last report of a device that is well may be, going by how often a kind of device source learns of
 // reports. The list of machines tells full reports, which come about once a day
-// (https://learn.microsoft.com/en-us/defender-endpoint/api/machine, lastSeen).
+// (https://learn.microsoft.com/en-us/defender-endpoint/api/machine, lastSeen); DeviceInfo has one each hour
+// (https://learn.microsoft.com/en-us/defender-xdr/advanced-hunting-deviceinfo-table).
 func RhythmOf(kind integrationv1.DeviceSource_Kind) time.Duration {
-	if kind == integrationv1.DeviceSource_KIND_MACHINES {
+	switch kind {
+	case integrationv1.DeviceSource_KIND_MACHINES:
 		return 26 * time.Hour
+	case integrationv1.DeviceSource_KIND_HUNTING:
+		return 3 * time.Hour
+	default:
+		return 0
 	}
-	return 0
 }
 
 // Limit names one limit as Microsoft counts it, per application and tenant.
@@ -87,9 +120,15 @@ type Limit string
 const (
 	// LimitGraphAlerts is 150 calls a minute on Graph's alerts (https://learn.microsoft.com/en-us/graph/throttling-limits).
 	LimitGraphAlerts Limit = "graph-alerts"
-	// LimitMachines is 100 calls a minute and 1,500 an hour on Defender for Endpoint's list of machines
+	// LimitEndpoint is 100 calls a minute and 1,500 an hour at Defender for Endpoint, alerts and machines together: its refusals
+	// name a counter for each destination, tenant and application
 	// (https://learn.microsoft.com/en-us/defender-endpoint/api/get-machines).
-	LimitMachines Limit = "machines"
+	LimitEndpoint Limit = "defender-for-endpoint"
+	// LimitHunting is 45 calls a minute, in small tenants, of advanced hunting over Graph
+	// (https://learn.microsoft.com/en-us/graph/api/resources/security-api-overview).
+	LimitHunting Limit = "hunting"
+	// LimitSIEM is what this service allows itself of the SIEM API, whose limit is not documented.
+	LimitSIEM Limit = "siem"
 )
 
 // SpendFunc is asked before each call at an API. It returns nil when the call may be made and is counted, and an *Error with

@@ -18,25 +18,72 @@ func TestEndpoints(t *testing.T) {
 			t.Errorf("%s is there twice", name)
 		}
 		seen[name] = true
-		if e.GetEndpoint().GetHost() == "" || e.GetScope() != "https://"+e.GetEndpoint().GetHost()+"/.default" ||
-			!strings.Contains(e.GetAuthorizationUrl(), "{tenant}") || e.GetApiVersions()[0] != e.GetEndpoint().GetApiVersion() ||
-			e.GetLifecycle().GetNote() == "" {
-			t.Errorf("%s is not whole: %v", name, e)
+		if e.GetLifecycle().GetNote() == "" {
+			t.Errorf("%s has no lifecycle", name)
 		}
-		if least := e.GetPermissions()[0]; least.GetCanWrite() || least.GetAppRoleId() == "" {
-			t.Errorf("%s: the first permission %v is not the least", name, least)
+		if e.GetLifecycle().GetStage() == integrationv1.Lifecycle_STAGE_RETIRED {
+			if e.GetEndpoint() != nil || e.GetLifecycle().GetSuccessor() == 0 || e.GetLifecycle().GetRetirementTime() == nil {
+				t.Errorf("%s is retired, and tells not what of it: %v", name, e)
+			}
+			continue
 		}
-		if e.GetDeviceSources()[0].GetKind() != integrationv1.DeviceSource_KIND_MACHINES || e.GetDeviceSources()[0].GetLifecycle().GetRetirementTime() == nil {
-			t.Errorf("%s: %v is not the list of machines with its end", name, e.GetDeviceSources()[0])
-		}
+		wantWhole(t, name, e)
 	}
 	for api := range integrationv1.Api_name {
 		for cloud := range integrationv1.Cloud_name {
-			name := integrationv1.Api(api).String() + " " + integrationv1.Cloud(cloud).String()
-			if api != 0 && cloud != 0 && !seen[name] {
-				t.Errorf("the contract has %s, the table does not", name)
+			api, cloud := integrationv1.Api(api), integrationv1.Cloud(cloud)
+			if api != 0 && cloud != 0 && Retired(api) == nil && !seen[api.String()+" "+cloud.String()] {
+				t.Errorf("the contract has %s in %s, the table does not", api, cloud)
 			}
 		}
+	}
+}
+
+// wantWhole fails unless the entry of an API that is offered has all that registering needs.
+func wantWhole(t *testing.T, name string, e *integrationv1.ApiEndpoint) {
+	t.Helper()
+	place := e.GetEndpoint()
+	if place.GetHost() == "" || place.GetPort() != 443 || e.GetScope() != e.GetResource()+"/.default" || !strings.Contains(e.GetAuthorizationUrl(), "{tenant}") {
+		t.Errorf("%s is not whole: %v", name, e)
+	}
+	if versions := e.GetApiVersions(); len(versions) > 0 && versions[0] != place.GetApiVersion() || len(versions) == 0 && place.GetApiVersion() != "" {
+		t.Errorf("%s: version %q, offered %q", name, place.GetApiVersion(), versions)
+	}
+	if permissions := e.GetPermissions(); len(permissions) > 0 && (permissions[0].GetCanWrite() || permissions[0].GetAppRoleId() == "") {
+		t.Errorf("%s: the first permission %v is not the least", name, permissions[0])
+	}
+	if len(e.GetDeviceSources()) == 0 {
+		t.Errorf("%s has no device source, not even none", name)
+	}
+	kinds := map[integrationv1.DeviceSource_Kind]bool{}
+	for _, source := range e.GetDeviceSources() {
+		kind := source.GetKind()
+		if kinds[kind] || source.GetLifecycle().GetNote() == "" || (source.GetEndpoint() == nil) != (kind == integrationv1.DeviceSource_KIND_NONE) ||
+			kind != integrationv1.DeviceSource_KIND_NONE && (len(source.GetPermissions()) == 0 || len(source.GetLimits()) == 0) {
+			t.Errorf("%s: device source %v", name, source)
+		}
+		kinds[kind] = true
+		if limit := LimitOfDevices(kind); kind != integrationv1.DeviceSource_KIND_NONE && source.GetLimits()[0].GetLimit() != string(limit) {
+			t.Errorf("%s: %s counts against %s, the table says %v", name, kind, limit, source.GetLimits())
+		}
+	}
+	if limits := e.GetLimits(); len(limits) > 0 && limits[0].GetLimit() != string(LimitOf(e.GetApi())) {
+		t.Errorf("%s counts against %s, the table says %v", name, LimitOf(e.GetApi()), limits)
+	}
+}
+
+// What the table says is a copy: who changes it changes nothing for others.
+func TestEndpointsAreCopies(t *testing.T) {
+	Endpoints()[0].Endpoint.Host = "changed"
+	Find(integrationv1.Api_API_SIEM, integrationv1.Cloud_CLOUD_GLOBAL).Endpoint.Host = "changed"
+	Retired(integrationv1.Api_API_GRAPH_SECURITY_LEGACY).Note = "changed"
+	for _, e := range Endpoints() {
+		if e.GetEndpoint().GetHost() == "changed" || e.GetLifecycle().GetNote() == "changed" {
+			t.Errorf("%v", e)
+		}
+	}
+	if Find(integrationv1.Api_API_SIEM, 99) != nil || Retired(integrationv1.Api_API_SIEM) != nil {
+		t.Error("what is not there is found")
 	}
 }
 
@@ -56,7 +103,7 @@ func TestComplete(t *testing.T) {
 		},
 		DeviceSource: &integrationv1.DeviceSource{
 			Kind:     integrationv1.DeviceSource_KIND_MACHINES,
-			Endpoint: &integrationv1.Endpoint{Host: "api.security.microsoft.com", Port: 443, Protocol: integrationv1.Protocol_PROTOCOL_HTTPS},
+			Endpoint: &integrationv1.Endpoint{Host: "api.security.microsoft.com", Port: 443, Protocol: integrationv1.Protocol_PROTOCOL_HTTPS, ApiVersion: "v1.0"},
 			Scope:    "https://api.securitycenter.microsoft.com/.default",
 		},
 	}
@@ -67,6 +114,9 @@ func TestComplete(t *testing.T) {
 		t.Errorf("completing again gives %v", again)
 	}
 	for _, e := range Endpoints() {
+		if Retired(e.GetApi()) != nil {
+			continue
+		}
 		if err := (AllowList{}).Check(Complete(&integrationv1.Integration{Api: e.GetApi(), Cloud: e.GetCloud(), TenantId: "t"})); err != nil {
 			t.Errorf("the table's own %s is not allowed: %v", e.GetEndpoint().GetHost(), err)
 		}
@@ -74,6 +124,60 @@ func TestComplete(t *testing.T) {
 	none := Complete(&integrationv1.Integration{DeviceSource: &integrationv1.DeviceSource{Kind: integrationv1.DeviceSource_KIND_NONE}})
 	if none.GetDeviceSource().GetEndpoint() != nil {
 		t.Errorf("no device source has an endpoint: %v", none)
+	}
+}
+
+// What is left out depends on what is given: the credential, the token endpoint, the API's own host.
+func TestCompleteByWhatIsGiven(t *testing.T) {
+	const (
+		v1      = "https://login.microsoftonline.com/t/oauth2/token"
+		v2      = "https://login.microsoftonline.com/t/oauth2/v2.0/token"
+		siem    = "https://graph.windows.net"
+		graph   = "https://graph.microsoft.com"
+		machine = "https://api.securitycenter.microsoft.com"
+	)
+	secret := func(a *integrationv1.Authentication) { a.Credential = &integrationv1.Authentication_ClientSecret{} }
+	tests := map[string]struct {
+		api    integrationv1.Api
+		change func(*integrationv1.Integration)
+		// url, scope and resource are those of the tokens for alerts; deviceScope and deviceResource of those for devices.
+		url, scope, resource, deviceScope, deviceResource string
+	}{
+		"Graph":    {integrationv1.Api_API_GRAPH_SECURITY, func(*integrationv1.Integration) {}, v2, graph + "/.default", "", machine + "/.default", ""},
+		"Endpoint": {integrationv1.Api_API_DEFENDER_FOR_ENDPOINT, func(*integrationv1.Integration) {}, v2, machine + "/.default", "", machine + "/.default", ""},
+		"SIEM":     {integrationv1.Api_API_SIEM, func(*integrationv1.Integration) {}, v1, "", siem, "", ""},
+		"SIEM with machines": {integrationv1.Api_API_SIEM, func(i *integrationv1.Integration) {
+			i.DeviceSource = &integrationv1.DeviceSource{Kind: integrationv1.DeviceSource_KIND_MACHINES}
+		}, v1, "", siem, "", machine},
+		"SIEM with a certificate": {integrationv1.Api_API_SIEM, func(i *integrationv1.Integration) {
+			i.Authentication.Credential = &integrationv1.Authentication_ClientCertificate{ClientCertificate: &integrationv1.ClientCertificate{}}
+		}, v2, siem + "/.default", "", "", ""},
+		"SIEM at the v2.0 endpoint": {integrationv1.Api_API_SIEM, func(i *integrationv1.Integration) { i.Authentication.AuthorizationUrl = v2 },
+			v2, siem + "/.default", "", "", ""},
+		"Graph at the v1 endpoint": {integrationv1.Api_API_GRAPH_SECURITY, func(i *integrationv1.Integration) { i.Authentication.AuthorizationUrl = v1 },
+			v1, "", graph, "", machine},
+		"Graph with a resource": {integrationv1.Api_API_GRAPH_SECURITY, func(i *integrationv1.Integration) {
+			i.Authentication.AuthorizationUrl, i.Authentication.Resource = v1, "https://other"
+		}, v1, "", "https://other", "", machine},
+		"managed identity": {integrationv1.Api_API_GRAPH_SECURITY, func(i *integrationv1.Integration) {
+			i.Authentication.Credential = &integrationv1.Authentication_ManagedIdentity{ManagedIdentity: &integrationv1.ManagedIdentity{}}
+		}, "", graph + "/.default", "", machine + "/.default", ""},
+		"another scope, which devices of the same host have too": {integrationv1.Api_API_DEFENDER_FOR_ENDPOINT, func(i *integrationv1.Integration) {
+			i.Authentication.Scope = "https://own/.default"
+		}, v2, "https://own/.default", "", "https://own/.default", ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			i := &integrationv1.Integration{Api: tt.api, TenantId: "t", Authentication: &integrationv1.Authentication{ClientId: "c"}}
+			secret(i.Authentication)
+			tt.change(i)
+			got := Complete(i)
+			a := got.GetAuthentication()
+			scope, resource := DeviceTarget(got)
+			if a.GetAuthorizationUrl() != tt.url || a.GetScope() != tt.scope || a.GetResource() != tt.resource || scope != tt.deviceScope || resource != tt.deviceResource {
+				t.Errorf("completed to %v, devices %q %q", got, scope, resource)
+			}
+		})
 	}
 }
 

@@ -80,6 +80,15 @@ func evidenceInside(alert *integrationv1.Alert, window Window, tolerance time.Du
 // Late says that Defender created the alert later after the window's end than onTime. Nothing is late to an open window, nor is
 // an alert of which the creation is not known.
 func Late(alert *integrationv1.Alert, window Window, onTime time.Duration) bool {
-	created := timeOf(alert.GetCreatedTime())
+	created := createdTime(alert)
 	return !created.IsZero() && window.after(created, onTime)
+}
+
+// createdTime returns when Defender created an alert; zero where that is not known. Of a detection of the SIEM API, which does not
+// tell it and never changes, it is when Defender's back end processed it.
+func createdTime(alert *integrationv1.Alert) time.Time {
+	if alert.GetCreatedTime() == nil && alert.GetSiem() != nil {
+		return timeOf(alert.GetLastUpdateTime())
+	}
+	return timeOf(alert.GetCreatedTime())
 }

@@ -29,11 +29,21 @@ const (
 	keyAddress
 )
 
-// String returns the key for a log line.
+// What a key's text begins with, by its kind. Behind it stand a colon and the value, folded as it is compared.
+const (
+	DeviceIDPrefix  = "device"
+	EntraIDPrefix   = "entra"
+	FullNamePrefix  = "full name"
+	LabelPrefix     = "label"
+	ShortNamePrefix = "short name"
+	AddressPrefix   = "address"
+)
+
+// String returns the key as text: the prefix of its kind, a colon, and the value.
 func (k Key) String() string {
 	prefix := map[keyKind]string{
-		keyDeviceID: "device", keyEntraID: "entra", keyFullName: "full name",
-		keyLabel: "label", keyShortName: "short name", keyAddress: "address",
+		keyDeviceID: DeviceIDPrefix, keyEntraID: EntraIDPrefix, keyFullName: FullNamePrefix,
+		keyLabel: LabelPrefix, keyShortName: ShortNamePrefix, keyAddress: AddressPrefix,
 	}[k.kind]
 	return prefix + ":" + k.value
 }

@@ -9,12 +9,15 @@ import (
 )
 
 // OutcomeOf returns how the attack ended, going by the evidence of files and processes of an alert, those inside of malware too.
-// Titles decide nothing.
+// Titles decide nothing. Of a detection of the SIEM API, whose evidence has no statuses, its flags tell; see [outcomeOfDetection].
 //
 // Each such piece of evidence tells its outcome by its detection status (prevented, blocked), else by its remediation status.
 // Where some carry the verdict malicious or suspicious, only those decide. The weakest decides, since what was merely detected
 // did run; among equals the one that was added first.
 func OutcomeOf(alert *integrationv1.Alert) *integrationv1.OutcomeAssessment {
+	if alert.GetSiem() != nil {
+		return outcomeOfDetection(alert.GetSiem())
+	}
 	var all, incriminated []decision
 	for located := range eachEvidence(alert) {
 		if !isFileOrProcess(located.evidence) {

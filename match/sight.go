@@ -7,8 +7,10 @@ import (
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
 
-// Lookup is how far the device source was asked.
+// Lookup is how far the device source was asked, and whether absence can be told at all.
 type Lookup struct {
+	// API is what alerts are read over. That SIEM answers with nothing proves nothing: Microsoft may have switched it off.
+	API integrationv1.Api
 	// Kind is the device source; KIND_NONE where there is none.
 	Kind integrationv1.DeviceSource_Kind
 	// Time is when the last whole look-up was made; zero where there was none yet.
@@ -29,6 +31,8 @@ func Judgeable(resolution Resolution, lookup Lookup, window Window) (bool, integ
 
 func cannotSee(resolution Resolution, lookup Lookup, window Window) integrationv1.CannotJudgeReason {
 	switch {
+	case lookup.API == integrationv1.Api_API_SIEM:
+		return integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_API_PROVES_NO_ABSENCE
 	case lookup.Kind == integrationv1.DeviceSource_KIND_NONE:
 		return integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_NO_DEVICE_SOURCE
 	case lookup.Problem != nil && lookup.staleFor(window):
@@ -95,6 +99,8 @@ func State(actorID string, resolution Resolution, lookup Lookup, window Window) 
 func explainCannotSee(reason integrationv1.CannotJudgeReason, resolution Resolution, lookup Lookup, window Window) string {
 	device := resolution.Preferred
 	switch reason {
+	case integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_API_PROVES_NO_ABSENCE:
+		return "through the SIEM API an empty answer proves nothing, since Microsoft may have switched it off"
 	case integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_NO_DEVICE_SOURCE:
 		return "the integration has no device source, so nothing says that the device was there to be seen"
 	case integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_DEVICE_LOOKUP_FAILED:
@@ -104,7 +110,11 @@ func explainCannotSee(reason integrationv1.CannotJudgeReason, resolution Resolut
 	case integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_AMBIGUOUS:
 		return fmt.Sprintf("%d devices fit the Actor, and nothing tells which it is", len(resolution.Devices))
 	case integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_DEVICE_UNKNOWN:
-		return fmt.Sprintf("Defender knew no device that fits the Actor at %s", clock(lookup.Time))
+		within := ""
+		if lookup.Kind == integrationv1.DeviceSource_KIND_HUNTING {
+			within = ", in the 30 days that advanced hunting knows"
+		}
+		return fmt.Sprintf("Defender knew no device that fits the Actor at %s%s", clock(lookup.Time), within)
 	case integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_DEVICE_NOT_ONBOARDED:
 		if firstSeenAfter(device, window) {
 			return fmt.Sprintf("Defender first saw %s at %s, after the window", describeDevice(device), clock(timeOf(device.GetFirstSeenTime())))

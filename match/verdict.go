@@ -49,7 +49,7 @@ func JudgedOf(alert *integrationv1.Alert, match *integrationv1.ActorMatch, activ
 	outcome *integrationv1.OutcomeAssessment, late bool,
 ) Judged {
 	return Judged{
-		AlertID: alert.GetId(), Created: timeOf(alert.GetCreatedTime()),
+		AlertID: alert.GetId(), Created: createdTime(alert),
 		Match: match, Activity: activity, Outcome: outcome, Late: late,
 	}
 }

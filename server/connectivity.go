@@ -2,50 +2,47 @@ package server
 
 import (
 	"context"
+	"time"
 
 	storev1 "defender-integration/gen/defender/integration/store/v1"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
-	"defender-integration/server/failure"
 )
 
-// TestConnectivity tries every link of an integration.
+// saveTestLimit is how long keeping the result of a test may take.
+const saveTestLimit = 10 * time.Second
+
+// TestConnectivity tries every link of an integration. The result of a registered one is kept with it.
 func (s *Service) TestConnectivity(
 	ctx context.Context, request *integrationv1.TestConnectivityRequest,
 ) (*integrationv1.TestConnectivityResponse, error) {
-	settings, secrets, err := s.subject(ctx, request)
-	if err != nil {
-		return nil, err
-	}
-	response := &integrationv1.TestConnectivityResponse{
-		Health:         integrationv1.TestConnectivityResponse_HEALTH_HEALTHY,
-		Technology:     technology,
-		ServiceVersion: s.Version,
-		Stages:         s.Test(ctx, settings, secrets),
-	}
-	for _, stage := range response.GetStages() {
-		if stage.GetResult() == integrationv1.ConnectivityStage_RESULT_FAILED {
-			response.Health = integrationv1.TestConnectivityResponse_HEALTH_UNHEALTHY
-		}
-	}
-	return response, nil
-}
-
-// subject returns the settings and secrets that are to be tested.
-func (s *Service) subject(
-	ctx context.Context, request *integrationv1.TestConnectivityRequest,
-) (*integrationv1.Integration, *storev1.Secrets, error) {
+	response := &integrationv1.TestConnectivityResponse{Technology: technology, ServiceVersion: s.Version}
 	if given := request.GetIntegration(); given != nil {
 		secrets := secretsOf(given)
-		if secrets.GetClientSecret() == "" {
-			return nil, nil, failure.Invalid("integration."+secretField, "a client secret must be given")
-		}
 		settings, err := s.complete(settingsOf(given))
-		return settings, secrets, err
+		if err != nil {
+			return nil, err
+		}
+		if err := needSecrets(settings, secrets); err != nil {
+			return nil, err
+		}
+		response.Test = s.Test(ctx, settings, secrets)
+		return response, nil
 	}
 	found, err := s.record(ctx, request.GetIntegrationId())
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	secrets, err := s.open(found.Record)
-	return found.Record.GetIntegration(), secrets, err
+	if err != nil {
+		return nil, err
+	}
+	response.Test = s.Test(ctx, found.Record.GetIntegration(), secrets)
+	return response, s.keepTest(ctx, found.Record, response.GetTest())
+}
+
+// keepTest keeps the result of a test, also where the caller has gone meanwhile.
+func (s *Service) keepTest(ctx context.Context, record *storev1.Record, test *integrationv1.ConnectivityTest) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTestLimit)
+	defer cancel()
+	return s.Records.SaveTest(ctx, record.GetUid(), test)
 }

@@ -52,7 +52,8 @@ func codeOf(reason integrationv1.ErrorReason) (code codes.Code, ok bool) {
 	case integrationv1.ErrorReason_ERROR_REASON_ETAG_MISMATCH:
 		return codes.Aborted, true
 	case integrationv1.ErrorReason_ERROR_REASON_ENDPOINT_NOT_ALLOWED,
-		integrationv1.ErrorReason_ERROR_REASON_CREDENTIALS_REQUIRED:
+		integrationv1.ErrorReason_ERROR_REASON_CREDENTIALS_REQUIRED,
+		integrationv1.ErrorReason_ERROR_REASON_API_RETIRED:
 		return codes.FailedPrecondition, true
 	case integrationv1.ErrorReason_ERROR_REASON_RESUME_TOKEN_EXPIRED,
 		integrationv1.ErrorReason_ERROR_REASON_RESUME_TOKEN_JOURNAL_REPLACED:

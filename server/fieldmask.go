@@ -32,7 +32,7 @@ func parseMask(paths []string) (fieldMask, error) {
 			return nil, failure.Invalid("update_mask", "names %q, which is no field of an integration", clip(path))
 		}
 		switch fields[0].Name() {
-		case "display_name", "endpoint", "authentication", "device_source", "polling", "paused":
+		case "display_name", "endpoint", "authentication", "device_source", "polling", "paused", "proxy", "trust":
 			mask = append(mask, fields)
 		case "integration_id", "api", "cloud", "tenant_id":
 			return nil, failure.New(integrationv1.ErrorReason_ERROR_REASON_IMMUTABLE_FIELD,

@@ -75,7 +75,7 @@ func newHarness(t *testing.T, options harnessOptions) *harness {
 	logger := slog.New(server.LogHandler(slog.NewJSONHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	service, err := server.NewService(server.ServiceOptions{
 		Records: h.store, Sealer: sealer, Collectors: h.statuses, Streams: h.streams, Logger: logger,
-		Test: h.tests.test, Allowed: allowed, Version: "v0.0.0-test",
+		Test: h.tests.test, Check: checkSettings, CheckFile: checkFile, Allowed: allowed, Version: "v0.0.0-test",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -144,6 +144,10 @@ func contoso(changes ...func(*integrationv1.Integration)) *integrationv1.Integra
 
 func clientSecret(value string) *integrationv1.Authentication_ClientSecret {
 	return &integrationv1.Authentication_ClientSecret{ClientSecret: &integrationv1.ClientSecret{Value: value}}
+}
+
+func clientCertificate(pem string) *integrationv1.Authentication_ClientCertificate {
+	return &integrationv1.Authentication_ClientCertificate{ClientCertificate: &integrationv1.ClientCertificate{Pem: pem}}
 }
 
 // wantFailure checks code and reason of a failure and that its words hold each of the texts, and returns its ErrorInfo.
@@ -217,16 +221,36 @@ func (s *fakeStreams) Stream(
 	return s.run(ctx, request, send)
 }
 
-// fakeTest keeps what it was called with and returns the stages that a test sets.
+// fakeTest keeps what it was called with and returns the result that a test sets.
 type fakeTest struct {
 	settings *integrationv1.Integration
 	secrets  *storev1.Secrets
-	stages   []*integrationv1.ConnectivityStage
+	result   *integrationv1.ConnectivityTest
 }
 
-func (f *fakeTest) test(_ context.Context, settings *integrationv1.Integration, secrets *storev1.Secrets) []*integrationv1.ConnectivityStage {
+func (f *fakeTest) test(_ context.Context, settings *integrationv1.Integration, secrets *storev1.Secrets) *integrationv1.ConnectivityTest {
 	f.settings, f.secrets = settings, secrets
-	return f.stages
+	if f.result == nil {
+		return &integrationv1.ConnectivityTest{}
+	}
+	return f.result
+}
+
+// unusable is a certificate that no connection can be made with.
+const unusable = "a certificate without its key"
+
+func checkSettings(_ *integrationv1.Integration, secrets *storev1.Secrets) error {
+	if secrets.GetClientCertificate() != unusable {
+		return nil
+	}
+	return &defender.Error{Problem: &integrationv1.Problem{Message: "The certificate has no private key.", Remedy: "Append it."}}
+}
+
+func checkFile(name string) error {
+	if strings.Contains(name, "..") {
+		return errors.New("leads out of the folder for secrets")
+	}
+	return nil
 }
 
 // logBuffer keeps what is logged.

@@ -23,7 +23,11 @@ func (s *Service) GetIntegration(
 	if err != nil {
 		return nil, err
 	}
-	return &integrationv1.GetIntegrationResponse{Integration: s.shown(found)}, nil
+	integration, err := s.shown(ctx, found)
+	if err != nil {
+		return nil, err
+	}
+	return &integrationv1.GetIntegrationResponse{Integration: integration}, nil
 }
 
 // ListIntegrations returns a page of integrations.
@@ -49,7 +53,11 @@ func (s *Service) ListIntegrations(
 		response.NextPageToken = pageToken(records[size-1].Record.GetIntegration().GetIntegrationId())
 	}
 	for _, record := range records {
-		response.Integrations = append(response.Integrations, s.shown(record))
+		integration, err := s.shown(ctx, record)
+		if err != nil {
+			return nil, err
+		}
+		response.Integrations = append(response.Integrations, integration)
 	}
 	return response, nil
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // secretName matches the names of fields that sound like a secret's.
-var secretName = regexp.MustCompile(`(^|_)(secret|secrets|password|passphrase|token|key|credential|credentials|assertion|certificate)(_|$)`)
+var secretName = regexp.MustCompile(`(^|_)(secret|secrets|password|passphrase|token|key|credential|credentials|assertion|certificate|pem)(_|$)`)
 
 // notSecret are the fields that only sound like one.
 var notSecret = map[protoreflect.FullName]string{
@@ -23,6 +23,10 @@ var notSecret = map[protoreflect.FullName]string{
 	"defender.integration.v1.StreamAlertsRequest.resume_token":         "an opaque position, of which forging gains nothing",
 	"defender.integration.v1.StreamAlertsResponse.resume_token":        "an opaque position, of which forging gains nothing",
 	"defender.integration.v1.Authentication.client_secret":             "a message, whose value is redacted",
+	"defender.integration.v1.Authentication.client_certificate":        "a message, whose text is redacted",
+	"defender.integration.v1.WorkloadIdentity.token_file":              "a file's name",
+	"defender.integration.v1.Proxy.password_file":                      "a file's name",
+	"defender.integration.v1.Trust.ca_pem":                             "certificates without keys",
 	"defender.integration.store.v1.Record.sealed_secrets":              "sealed",
 	"defender.integration.v1.Evidence.registry_key":                    "a key of the Windows registry",
 	"defender.integration.v1.RegistryKeyEvidence.registry_key":         "a key of the Windows registry",

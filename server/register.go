@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"defender-integration/defender"
 	storev1 "defender-integration/gen/defender/integration/store/v1"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 	"defender-integration/server/failure"
@@ -17,19 +18,20 @@ import (
 // recordFormat is the version of the format of a record.
 const recordFormat = 1
 
-// secretField is the path of the client secret in an integration.
-const secretField = "authentication.client_secret.value"
-
 // RegisterIntegration registers an integration.
 func (s *Service) RegisterIntegration(
 	ctx context.Context, request *integrationv1.RegisterIntegrationRequest,
 ) (*integrationv1.RegisterIntegrationResponse, error) {
-	secrets := secretsOf(request.GetIntegration())
-	if secrets.GetClientSecret() == "" {
-		return nil, failure.Invalid("integration."+secretField, "a client secret must be given")
+	if request.GetIntegration().GetIntegrationId() == "" {
+		return nil, failure.Invalid("integration.integration_id",
+			"must be given: 1 to 63 lower-case letters, digits and hyphens, beginning and ending with a letter or digit")
 	}
+	secrets := secretsOf(request.GetIntegration())
 	settings, err := s.complete(settingsOf(request.GetIntegration()))
 	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(needSecrets(settings, secrets), s.check(settings, secrets)); err != nil {
 		return nil, err
 	}
 	there, err := s.registered(ctx, settings, secrets)
@@ -45,7 +47,20 @@ func (s *Service) RegisterIntegration(
 			return nil, err
 		}
 	}
-	return &integrationv1.RegisterIntegrationResponse{Integration: s.shown(*there)}, nil
+	integration, err := s.shown(ctx, *there)
+	if err != nil {
+		return nil, err
+	}
+	return &integrationv1.RegisterIntegrationResponse{Integration: integration}, nil
+}
+
+// check returns a failure where no connection can be made of settings, whatever is at the other end.
+func (s *Service) check(settings *integrationv1.Integration, secrets *storev1.Secrets) error {
+	err := s.Check(settings, secrets)
+	if wrong, ok := errors.AsType[*defender.Error](err); ok {
+		return failure.Invalid("integration", "%s %s", wrong.Problem.GetMessage(), wrong.Problem.GetRemedy())
+	}
+	return err
 }
 
 // registered returns the record that has the id already, nil where there is none, and a failure where its settings or secrets are

@@ -36,7 +36,7 @@ func TestRegisterFillsInTheDefaultsAndShowsNoSecret(t *testing.T) {
 		DeviceSource: &integrationv1.DeviceSource{
 			Kind: integrationv1.DeviceSource_KIND_MACHINES,
 			Endpoint: &integrationv1.Endpoint{
-				Host: "api.security.microsoft.com", Port: 443, Protocol: integrationv1.Protocol_PROTOCOL_HTTPS,
+				Host: "api.security.microsoft.com", Port: 443, Protocol: integrationv1.Protocol_PROTOCOL_HTTPS, ApiVersion: "v1.0",
 			},
 			Scope: "https://api.securitycenter.microsoft.com/.default",
 		},
@@ -176,11 +176,41 @@ func TestRegisterRefusals(t *testing.T) {
 		"no authentication": {contoso(func(i *integrationv1.Integration) { i.Authentication = nil }),
 			codes.InvalidArgument, invalid, "integration.authentication", []string{"required"}},
 		"no client id": {contoso(func(i *integrationv1.Integration) { i.Authentication.ClientId = "" }),
-			codes.InvalidArgument, invalid, "integration.authentication.client_id", []string{"at least 1"}},
+			codes.InvalidArgument, invalid, "integration.authentication", []string{"client_id is required"}},
 		"no credential": {contoso(func(i *integrationv1.Integration) { i.Authentication.Credential = nil }),
 			codes.InvalidArgument, invalid, "integration.authentication.credential", []string{"exactly one"}},
 		"empty secret": {contoso(func(i *integrationv1.Integration) { i.Authentication.Credential = clientSecret("") }),
 			codes.InvalidArgument, invalid, "integration.authentication.client_secret.value", []string{"a client secret must be given"}},
+		"a certificate that cannot be used": {contoso(func(i *integrationv1.Integration) { i.Authentication.Credential = clientCertificate(unusable) }),
+			codes.InvalidArgument, invalid, "integration", []string{"has no private key", "Append it"}},
+		"empty certificate": {contoso(func(i *integrationv1.Integration) { i.Authentication.Credential = clientCertificate("") }),
+			codes.InvalidArgument, invalid, "integration.authentication.client_certificate.pem", []string{"a certificate with its private key must be given"}},
+		"secret and file": {contoso(func(i *integrationv1.Integration) {
+			i.Authentication.Credential = &integrationv1.Authentication_ClientSecret{ClientSecret: &integrationv1.ClientSecret{Value: secret, File: "f"}}
+		}), codes.InvalidArgument, invalid, "integration.authentication.client_secret", []string{"not both"}},
+		"file out of the folder": {contoso(func(i *integrationv1.Integration) {
+			i.Authentication.Credential = &integrationv1.Authentication_ClientSecret{ClientSecret: &integrationv1.ClientSecret{File: "../key"}}
+		}), codes.InvalidArgument, invalid, "integration.authentication.client_secret.file", []string{"leads out"}},
+		"token file out of the folder": {contoso(func(i *integrationv1.Integration) {
+			i.Authentication.Credential = &integrationv1.Authentication_WorkloadIdentity{WorkloadIdentity: &integrationv1.WorkloadIdentity{TokenFile: "../t"}}
+		}), codes.InvalidArgument, invalid, "integration.authentication.workload_identity.token_file", []string{"leads out"}},
+		"trust for a credential of the service": {contoso(func(i *integrationv1.Integration) {
+			i.Authentication.Credential = &integrationv1.Authentication_ManagedIdentity{ManagedIdentity: &integrationv1.ManagedIdentity{}}
+			i.Trust = &integrationv1.Trust{CaPem: "pem"}
+		}), codes.InvalidArgument, invalid, "integration.trust.ca_pem", []string{"name it in ca_file"}},
+		"proxy with a password in its URL": {contoso(func(i *integrationv1.Integration) {
+			i.Proxy = &integrationv1.Proxy{Url: "http://name:" + secret + "@proxy.test:3128"}
+		}), codes.InvalidArgument, invalid, "integration.proxy.url", []string{"fields of their own"}},
+		"proxy with a password for nobody": {contoso(func(i *integrationv1.Integration) {
+			i.Proxy = &integrationv1.Proxy{Url: "http://proxy.test:3128", Password: "p"}
+		}), codes.InvalidArgument, invalid, "integration.proxy", []string{"needs a username"}},
+		"scope and resource": {contoso(func(i *integrationv1.Integration) {
+			i.Authentication.Scope, i.Authentication.Resource = "a/.default", "a"
+		}), codes.InvalidArgument, invalid, "integration.authentication", []string{"either scope"}},
+		"hunting without Graph": {contoso(func(i *integrationv1.Integration) {
+			i.Api = integrationv1.Api_API_SIEM
+			i.DeviceSource = &integrationv1.DeviceSource{Kind: integrationv1.DeviceSource_KIND_HUNTING}
+		}), codes.InvalidArgument, invalid, "integration.device_source.kind", []string{"KIND_HUNTING does not go with API_SIEM"}},
 		"unknown API": {contoso(func(i *integrationv1.Integration) { i.Api = 99 }),
 			codes.InvalidArgument, invalid, "integration.api", []string{"defined"}},
 		"host with a scheme": {contoso(func(i *integrationv1.Integration) {
@@ -215,6 +245,9 @@ func TestRegisterRefusals(t *testing.T) {
 			if got := info.GetMetadata()["field"]; got != test.field {
 				t.Errorf("field %q, want %q", got, test.field)
 			}
+			if strings.Contains(status.Convert(err).String(), secret) {
+				t.Error("the refusal repeats the secret")
+			}
 			if test.reason != invalid {
 				if info.GetMetadata()["endpoint"] == "" {
 					t.Error("the metadata names no endpoint")
@@ -229,5 +262,47 @@ func TestRegisterRefusals(t *testing.T) {
 				t.Errorf("Violations %v", violations)
 			}
 		})
+	}
+}
+
+// Who asks for Graph's older alerts is told what became of them, and what to use.
+func TestRegisterARetiredAPI(t *testing.T) {
+	h := newHarness(t, harnessOptions{})
+	_, err := h.client.RegisterIntegration(t.Context(), &integrationv1.RegisterIntegrationRequest{
+		Integration: contoso(func(i *integrationv1.Integration) { i.Api = integrationv1.Api_API_GRAPH_SECURITY_LEGACY }),
+	})
+	info := wantFailure(t, err, codes.FailedPrecondition, integrationv1.ErrorReason_ERROR_REASON_API_RETIRED, "15 October 2026", "API_GRAPH_SECURITY")
+	if m := info.GetMetadata(); m["api"] != "API_GRAPH_SECURITY_LEGACY" || m["successor"] != "API_GRAPH_SECURITY" {
+		t.Errorf("metadata %v", m)
+	}
+}
+
+// Every API is registered with the fewest words; what is left out is filled in and shown.
+func TestRegisterEachAPI(t *testing.T) {
+	h := newHarness(t, harnessOptions{})
+	for api, want := range map[integrationv1.Api]struct{ host, url, target, devices string }{
+		integrationv1.Api_API_GRAPH_SECURITY: {
+			"graph.microsoft.com", "/oauth2/v2.0/token", "https://graph.microsoft.com/.default", "KIND_MACHINES api.security.microsoft.com",
+		},
+		integrationv1.Api_API_DEFENDER_FOR_ENDPOINT: {
+			"api.security.microsoft.com", "/oauth2/v2.0/token", "https://api.securitycenter.microsoft.com/.default", "KIND_MACHINES api.security.microsoft.com",
+		},
+		integrationv1.Api_API_SIEM: {"wdatp-alertexporter-us.windows.com", "/oauth2/token", "https://graph.windows.net", "KIND_NONE "},
+	} {
+		got := h.register(t, contoso(func(i *integrationv1.Integration) {
+			i.IntegrationId, i.Api = "api-"+strings.ToLower(strings.ReplaceAll(api.String(), "_", "-")), api
+		}))
+		a, d := got.GetAuthentication(), got.GetDeviceSource()
+		if got.GetEndpoint().GetHost() != want.host || !strings.HasSuffix(a.GetAuthorizationUrl(), want.url) || a.GetScope()+a.GetResource() != want.target ||
+			d.GetKind().String()+" "+d.GetEndpoint().GetHost() != want.devices {
+			t.Errorf("%s: %v", api, got)
+		}
+	}
+	near := h.register(t, contoso(func(i *integrationv1.Integration) {
+		i.IntegrationId, i.Api = "near", integrationv1.Api_API_DEFENDER_FOR_ENDPOINT
+		i.Endpoint = &integrationv1.Endpoint{Host: "eu.api.security.microsoft.com"}
+	}))
+	if host := near.GetDeviceSource().GetEndpoint().GetHost(); host != "eu.api.security.microsoft.com" {
+		t.Errorf("devices of a nearer host are at %s", host)
 	}
 }

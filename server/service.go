@@ -20,6 +20,7 @@ const technology = "Microsoft Defender for Endpoint"
 // Records is what the service needs of the store.
 type Records interface {
 	store.Registry
+	store.Tests
 	// DeleteJournal deletes the journal that uid names. It is no error if there is none.
 	DeleteJournal(ctx context.Context, uid string) error
 }
@@ -32,11 +33,13 @@ type Sealer interface {
 	Open(sealed []byte, uid string) (*storev1.Secrets, error)
 }
 
-// TestFunc tries every link of completed settings really, and returns a stage for each, in the order in which they build on each
-// other.
+// TestFunc tries every link of completed settings really, and returns what that came to.
 type TestFunc func(
 	ctx context.Context, integration *integrationv1.Integration, secrets *storev1.Secrets,
-) []*integrationv1.ConnectivityStage
+) *integrationv1.ConnectivityTest
+
+// CheckFunc says whether a connection can be made of completed settings, and calls nothing. An error is a *defender.Error.
+type CheckFunc func(integration *integrationv1.Integration, secrets *storev1.Secrets) error
 
 // Collectors tells how the integrations do.
 type Collectors interface {
@@ -60,6 +63,10 @@ type ServiceOptions struct {
 	Logger     *slog.Logger
 	// Test tries the links of an integration.
 	Test TestFunc
+	// Check says whether the settings of an integration go together.
+	Check CheckFunc
+	// CheckFile says whether a name can be one of a file in the folder for secrets.
+	CheckFile func(name string) error
 	// Allowed says which hosts an integration may name.
 	Allowed defender.AllowList
 	// Version is this service's version, which TestConnectivity tells.
@@ -76,8 +83,8 @@ type Service struct {
 // NewService makes a Service.
 func NewService(options ServiceOptions) (*Service, error) {
 	if options.Records == nil || options.Sealer == nil || options.Collectors == nil || options.Streams == nil ||
-		options.Logger == nil || options.Test == nil {
-		return nil, errors.New("the service needs records, a sealer, collectors, streams, a logger and a test of connectivity")
+		options.Logger == nil || options.Test == nil || options.Check == nil || options.CheckFile == nil {
+		return nil, errors.New("the service needs records, a sealer, collectors, streams, a logger, a test of connectivity and checks")
 	}
 	validator, err := protovalidate.New()
 	if err != nil {

@@ -1,7 +1,7 @@
 package server
 
 import (
-	"crypto/subtle"
+	"context"
 	"errors"
 	"fmt"
 	"regexp"
@@ -30,16 +30,6 @@ func settingsOf(integration *integrationv1.Integration) *integrationv1.Integrati
 	return settings
 }
 
-// secretsOf returns the secrets that a caller sent.
-func secretsOf(integration *integrationv1.Integration) *storev1.Secrets {
-	return &storev1.Secrets{ClientSecret: integration.GetAuthentication().GetClientSecret().GetValue()}
-}
-
-// sameSecrets compares in a time that does not depend on where they differ.
-func sameSecrets(a, b *storev1.Secrets) bool {
-	return subtle.ConstantTimeCompare([]byte(a.GetClientSecret()), []byte(b.GetClientSecret())) == 1
-}
-
 // open opens the secrets of a record.
 func (s *Service) open(record *storev1.Record) (*storev1.Secrets, error) {
 	secrets, err := s.Sealer.Open(record.GetSealedSecrets(), record.GetUid())
@@ -50,7 +40,7 @@ func (s *Service) open(record *storev1.Record) (*storev1.Secrets, error) {
 }
 
 // shown returns a record as callers see it: with etag and status, without secrets.
-func (s *Service) shown(v store.Versioned) *integrationv1.Integration {
+func (s *Service) shown(ctx context.Context, v store.Versioned) (*integrationv1.Integration, error) {
 	integration := proto.CloneOf(v.Record.GetIntegration())
 	// A record holds no secrets; that none is returned does not rest on it.
 	redact(integration.ProtoReflect())
@@ -63,7 +53,9 @@ func (s *Service) shown(v store.Versioned) *integrationv1.Integration {
 		}
 		integration.Status = &integrationv1.IntegrationStatus{State: state, StateSince: integration.GetUpdateTime()}
 	}
-	return integration
+	var err error
+	integration.Status.LastTest, err = s.Records.LastTest(ctx, v.Record.GetUid())
+	return integration, err
 }
 
 // complete returns settings with the defaults filled in, and a failure where they do not go together or are not allowed.
@@ -72,14 +64,27 @@ func (s *Service) complete(settings *integrationv1.Integration) (*integrationv1.
 	if fast != nil && slow != nil && fast.AsDuration() > slow.AsDuration() {
 		return nil, failure.Invalid("integration.polling.fast_interval", "must not be longer than slow_interval")
 	}
+	if retired := defender.Retired(settings.GetApi()); retired != nil {
+		return nil, failure.New(integrationv1.ErrorReason_ERROR_REASON_API_RETIRED, "integration.api: %s", retired.GetNote()).
+			With("api", settings.GetApi().String()).With("successor", retired.GetSuccessor().String())
+	}
 	completed := defender.Complete(settings)
-	if defender.Find(completed.GetApi(), completed.GetCloud()) == nil {
+	found := defender.Find(completed.GetApi(), completed.GetCloud())
+	if found == nil {
 		return nil, failure.Invalid("integration.cloud", "Microsoft does not offer %s in %s; ListEndpoints shows what it offers",
 			completed.GetApi(), completed.GetCloud())
 	}
-	if source := completed.GetDeviceSource(); source.GetKind() == integrationv1.DeviceSource_KIND_NONE {
+	source := completed.GetDeviceSource()
+	if defender.DeviceSourceOf(found, source.GetKind()) == nil {
+		return nil, failure.Invalid("integration.device_source.kind", "%s does not go with %s; ListEndpoints shows what does",
+			source.GetKind(), completed.GetApi())
+	}
+	if source.GetKind() == integrationv1.DeviceSource_KIND_NONE {
 		// Nothing is looked up, so there is no place where.
 		source.Endpoint, source.Scope = nil, ""
+	}
+	if err := errors.Join(s.checkFiles(completed), checkTrust(completed)); err != nil {
+		return nil, err
 	}
 	err := s.Allowed.Check(completed)
 	if refused := (*defender.NotAllowedError)(nil); errors.As(err, &refused) {

@@ -43,10 +43,9 @@ func (s *Service) UpdateIntegration(
 				return err
 			}
 		}
-		response = &integrationv1.UpdateIntegrationResponse{
-			Integration: s.shown(store.Versioned{Record: updated, Revision: revision}),
-		}
-		return nil
+		integration, err := s.shown(ctx, store.Versioned{Record: updated, Revision: revision})
+		response = &integrationv1.UpdateIntegrationResponse{Integration: integration}
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -56,12 +55,12 @@ func (s *Service) UpdateIntegration(
 
 // merge returns the record with the masked fields changed and checked; the same record where nothing changes.
 func (s *Service) merge(
-	record *storev1.Record, given *integrationv1.Integration, mask fieldMask,
+	record *storev1.Record, from *integrationv1.Integration, mask fieldMask,
 ) (*storev1.Record, error) {
 	before := settingsOf(record.GetIntegration())
 	merged := proto.CloneOf(before)
-	mask.apply(merged.ProtoReflect(), given.ProtoReflect())
-	secrets := secretsOf(merged)
+	mask.apply(merged.ProtoReflect(), from.ProtoReflect())
+	given := secretsOf(merged)
 	if err := s.validator.Validate(merged); err != nil {
 		if invalid := (*protovalidate.ValidationError)(nil); errors.As(err, &invalid) {
 			return nil, &invalidIntegrationError{invalid}
@@ -72,32 +71,25 @@ func (s *Service) merge(
 	if err != nil {
 		return nil, err
 	}
-	if field := redirected(before, after); field != "" && secrets.GetClientSecret() == "" {
-		return nil, failure.New(integrationv1.ErrorReason_ERROR_REASON_CREDENTIALS_REQUIRED,
-			"a change of %s decides where credentials and tokens are sent, so the same request must bring %s, and name it in update_mask",
-			field, secretField).With("field", secretField)
+	stored, err := s.open(record)
+	if err != nil {
+		return nil, err
 	}
-	return s.replaced(record, before, after, secrets)
-}
-
-// replaced returns a record with new settings, and with new secrets where there are any; the same record where both are as before.
-func (s *Service) replaced(
-	record *storev1.Record, before, after *integrationv1.Integration, secrets *storev1.Secrets,
-) (*storev1.Record, error) {
+	secrets, err := mergeSecrets(before, after, stored, given)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.check(after, secrets); err != nil {
+		return nil, err
+	}
 	sealed := record.GetSealedSecrets()
-	if secrets.GetClientSecret() != "" {
-		stored, err := s.open(record)
-		if err != nil {
+	switch same := sameSecrets(stored, secrets); {
+	case same && proto.Equal(before, after):
+		return record, nil
+	case !same:
+		if sealed, err = s.Sealer.Seal(secrets, record.GetUid()); err != nil {
 			return nil, err
 		}
-		if !sameSecrets(stored, secrets) {
-			if sealed, err = s.Sealer.Seal(secrets, record.GetUid()); err != nil {
-				return nil, err
-			}
-		}
-	}
-	if proto.Equal(before, after) && string(sealed) == string(record.GetSealedSecrets()) {
-		return record, nil
 	}
 	integration := proto.CloneOf(after)
 	integration.CreateTime = record.GetIntegration().GetCreateTime()
@@ -107,8 +99,9 @@ func (s *Service) replaced(
 	}, nil
 }
 
-// redirected returns the field whose change makes secrets or tokens go to another host, empty where there is none. A secret goes to
-// the authorization URL; the tokens that it yields go to the API and to the device source.
+// redirected returns the field whose change makes secrets or tokens go to another host, or lets others read them, empty where there
+// is none. A secret goes to the authorization URL; the tokens that it yields go to the API and to the device source; all of it
+// through the proxy, and to whom the trusted authorities vouch for.
 func redirected(before, after *integrationv1.Integration) (field string) {
 	switch {
 	case before.GetAuthentication().GetAuthorizationUrl() != after.GetAuthentication().GetAuthorizationUrl():
@@ -118,6 +111,10 @@ func redirected(before, after *integrationv1.Integration) (field string) {
 	case origin(before.GetDeviceSource().GetEndpoint()) != origin(after.GetDeviceSource().GetEndpoint()) &&
 		after.GetDeviceSource().GetKind() != integrationv1.DeviceSource_KIND_NONE:
 		return "device_source.endpoint"
+	case !proto.Equal(before.GetProxy(), after.GetProxy()):
+		return "proxy"
+	case !proto.Equal(before.GetTrust(), after.GetTrust()):
+		return "trust"
 	default:
 		return ""
 	}

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
+	storev1 "defender-integration/gen/defender/integration/store/v1"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
 
@@ -239,6 +240,22 @@ func TestUpdateRefusals(t *testing.T) {
 			codes.FailedPrecondition, credentials, "authentication.client_secret.value", []string{"authentication.authorization_url"}},
 		"other devices without the secret": {change(&integrationv1.Integration{DeviceSource: &integrationv1.DeviceSource{Endpoint: other}}, "device_source.endpoint.host"),
 			codes.FailedPrecondition, credentials, "authentication.client_secret.value", []string{"device_source.endpoint"}},
+		"a proxy without the secret": {change(&integrationv1.Integration{Proxy: &integrationv1.Proxy{Url: "http://proxy.test:3128"}}, "proxy"),
+			codes.FailedPrecondition, credentials, "authentication.client_secret.value", []string{"a change of proxy"}},
+		"an authority without the secret": {change(&integrationv1.Integration{Trust: &integrationv1.Trust{CaPem: "pem"}}, "trust"),
+			codes.FailedPrecondition, credentials, "authentication.client_secret.value", []string{"a change of trust"}},
+		"another kind of credential, without it": {change(&integrationv1.Integration{
+			Authentication: &integrationv1.Authentication{Credential: clientCertificate("")},
+		}, "authentication.client_certificate"),
+			codes.InvalidArgument, invalid, "integration.authentication.client_certificate.pem", []string{"must be given"}},
+		"a certificate that cannot be used": {change(&integrationv1.Integration{
+			Authentication: &integrationv1.Authentication{Credential: clientCertificate(unusable)},
+		}, "authentication.client_certificate"),
+			codes.InvalidArgument, invalid, "integration", []string{"has no private key"}},
+		"an unknown device source": {change(&integrationv1.Integration{
+			DeviceSource: &integrationv1.DeviceSource{Kind: 99},
+		}, "device_source.kind"),
+			codes.InvalidArgument, invalid, "integration.device_source.kind", []string{"defined"}},
 		"another host with a secret that the mask leaves out": {change(&integrationv1.Integration{
 			Endpoint: other, Authentication: &integrationv1.Authentication{Credential: clientSecret("new")},
 		}, "endpoint.host"),
@@ -272,5 +289,66 @@ func TestRecordsOfTheStoreHoldNoSecretField(t *testing.T) {
 	}
 	if value := record.GetIntegration().GetAuthentication().GetClientSecret().GetValue(); value != "" {
 		t.Error("the record's settings hold the secret")
+	}
+}
+
+// Each secret is kept for what it was given for, and goes where nothing needs it any more.
+func TestUpdateOfSecrets(t *testing.T) {
+	h := newHarness(t, harnessOptions{})
+	h.register(t, contoso(func(i *integrationv1.Integration) {
+		i.Proxy = &integrationv1.Proxy{Url: "http://proxy.test:3128", Username: "we", Password: "pass-1"}
+	}))
+	authentication := func(credential *integrationv1.Authentication) *integrationv1.Integration {
+		return &integrationv1.Integration{Authentication: credential}
+	}
+	withSecret := func(value string, proxy *integrationv1.Proxy) *integrationv1.Integration {
+		return &integrationv1.Integration{Authentication: &integrationv1.Authentication{Credential: clientSecret(value)}, Proxy: proxy}
+	}
+	const secretPath = "authentication.client_secret"
+	steps := []struct {
+		name    string
+		request *integrationv1.UpdateIntegrationRequest
+		refused string // the field that must come along
+		want    *storev1.Secrets
+	}{
+		{"a name", change(&integrationv1.Integration{DisplayName: "n"}, "display_name"), "", &storev1.Secrets{ClientSecret: secret, ProxyPassword: "pass-1"}},
+		{"what was read, put back", change(withSecret("", &integrationv1.Proxy{Url: "http://proxy.test:3128", Username: "we"}), "proxy", secretPath), "",
+			&storev1.Secrets{ClientSecret: secret, ProxyPassword: "pass-1"}},
+		{"another proxy with the client secret alone", change(withSecret("s2", &integrationv1.Proxy{Url: "http://other.test:3128"}), "proxy.url", secretPath),
+			"proxy.password", nil},
+		{"another name at the proxy", change(withSecret("s2", &integrationv1.Proxy{Username: "you"}), "proxy.username", secretPath), "proxy.password", nil},
+		{"another proxy with both", change(withSecret("s2", &integrationv1.Proxy{Url: "http://other.test:3128", Password: "pass-2"}), "proxy.url", "proxy.password", secretPath), "",
+			&storev1.Secrets{ClientSecret: "s2", ProxyPassword: "pass-2"}},
+		{"the proxy's password in a file", change(withSecret("s2", &integrationv1.Proxy{Url: "http://other.test:3128", Username: "we", PasswordFile: "p"}), "proxy", secretPath), "",
+			&storev1.Secrets{ClientSecret: "s2"}},
+		{"no proxy", change(withSecret("s2", nil), "proxy", secretPath), "", &storev1.Secrets{ClientSecret: "s2"}},
+		{"a certificate", change(authentication(&integrationv1.Authentication{Credential: clientCertificate("pem-1")}), "authentication.client_certificate"), "",
+			&storev1.Secrets{ClientCertificate: "pem-1"}},
+		{"a certificate, put back", change(authentication(&integrationv1.Authentication{Credential: clientCertificate("")}), "authentication.client_certificate"), "",
+			&storev1.Secrets{ClientCertificate: "pem-1"}},
+		{"trust without the certificate", change(&integrationv1.Integration{Trust: &integrationv1.Trust{CaPem: "ca"}}, "trust"), "authentication.client_certificate.pem", nil},
+		{"a file", change(authentication(&integrationv1.Authentication{Credential: &integrationv1.Authentication_ClientCertificate{
+			ClientCertificate: &integrationv1.ClientCertificate{File: "f"},
+		}}), "authentication.client_certificate"), "", &storev1.Secrets{}},
+		{"a proxy for what is in a file", change(&integrationv1.Integration{Proxy: &integrationv1.Proxy{Url: "http://proxy.test:3128"}}, "proxy"), "", &storev1.Secrets{}},
+	}
+	stored := &storev1.Secrets{ClientSecret: secret, ProxyPassword: "pass-1"}
+	for _, step := range steps {
+		_, err := h.client.UpdateIntegration(t.Context(), step.request)
+		if step.refused == "" {
+			if err != nil {
+				t.Fatalf("%s: %v", step.name, err)
+			}
+			stored = step.want
+		} else {
+			info := wantFailure(t, err, codes.FailedPrecondition, integrationv1.ErrorReason_ERROR_REASON_CREDENTIALS_REQUIRED, step.refused)
+			if info.GetMetadata()["field"] != step.refused {
+				t.Errorf("%s: metadata %v", step.name, info.GetMetadata())
+			}
+		}
+		h.storedSecret(t)
+		if !proto.Equal(h.tests.secrets, stored) {
+			t.Errorf("%s: stored are %v, want %v", step.name, h.tests.secrets, stored)
+		}
 	}
 }

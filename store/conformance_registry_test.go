@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	storev1 "defender-integration/gen/defender/integration/store/v1"
+	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
 
 func testRegistry(t *testing.T, h *harness) {
@@ -187,6 +188,33 @@ func testLedgers(t *testing.T, h *harness) {
 	}
 }
 
+func testTests(t *testing.T, h *harness) {
+	ctx, s := t.Context(), h.store
+	none, err := s.LastTest(ctx, "uid")
+	must(t, err)
+	if none != nil {
+		t.Errorf("an integration that was never tested has %v", none)
+	}
+	for _, health := range []integrationv1.ConnectivityTest_Health{
+		integrationv1.ConnectivityTest_HEALTH_UNHEALTHY, integrationv1.ConnectivityTest_HEALTH_HEALTHY,
+	} {
+		test := &integrationv1.ConnectivityTest{TestTime: timestamppb.New(time.Unix(1, 0)), Health: health}
+		must(t, s.SaveTest(ctx, "uid", test))
+		got, err := h.peer(t).LastTest(ctx, "uid")
+		must(t, err)
+		if !proto.Equal(got, test) {
+			t.Errorf("the last test is %v, want %v", got, test)
+		}
+	}
+	if other, err := s.LastTest(ctx, "other"); err != nil || other != nil {
+		t.Errorf("another integration has %v, %v", other, err)
+	}
+	must(t, s.DeleteJournal(ctx, "uid"))
+	if gone, err := s.LastTest(ctx, "uid"); err != nil || gone != nil {
+		t.Errorf("a deleted integration has %v, %v", gone, err)
+	}
+}
+
 func testKeys(t *testing.T, h *harness) {
 	ctx, s := t.Context(), h.store
 	for _, key := range []string{"", "a b", "a*", ">", ".a", "a.", "a..b", "ä", string(make([]byte, 200))} {
@@ -201,6 +229,12 @@ func testKeys(t *testing.T, h *harness) {
 		}
 		if _, err := s.Journal(ctx, key); err == nil {
 			t.Errorf("a journal was opened under %q", key)
+		}
+		if err := s.SaveTest(ctx, key, &integrationv1.ConnectivityTest{}); err == nil {
+			t.Errorf("a test was kept under %q", key)
+		}
+		if _, err := s.LastTest(ctx, key); err == nil {
+			t.Errorf("a test was read under %q", key)
 		}
 		_, _, err := s.Record(ctx, key)
 		wantError(t, err, ErrNotFound)

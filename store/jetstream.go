@@ -36,7 +36,7 @@ type Options struct {
 // JetStream is the store on NATS JetStream.
 //
 // A journal is a stream, named by the journal's uid and identity, so that what an old writer sends to a journal that was renewed
-// or deleted has nowhere to go. Its checkpoint is in a bucket, outside the stream. Records and ledgers have a bucket each.
+// or deleted has nowhere to go. Its checkpoint is in a bucket, outside the stream. Records, ledgers and tests have a bucket each.
 type JetStream struct {
 	options  Options
 	logger   *slog.Logger
@@ -45,7 +45,7 @@ type JetStream struct {
 	conn     *nats.Conn
 	js       jetstream.JetStream
 
-	records, ledgers, checkpoints jetstream.KeyValue
+	records, ledgers, tests, checkpoints jetstream.KeyValue
 
 	// closing ends the watches, tasks waits for them.
 	closing context.Context //nolint:containedctx // It is the life of the store, which Close ends.
@@ -125,7 +125,7 @@ func (s *JetStream) connect(ctx context.Context, to nats.Option) error {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
 	for name, bucket := range map[string]*jetstream.KeyValue{
-		"records": &s.records, "ledgers": &s.ledgers, "checkpoints": &s.checkpoints,
+		"records": &s.records, "ledgers": &s.ledgers, "tests": &s.tests, "checkpoints": &s.checkpoints,
 	} {
 		if *bucket, err = s.bucket(ctx, s.options.Prefix+"-"+name); err != nil {
 			return fmt.Errorf("the bucket of %s: %w", name, unavailable(err))

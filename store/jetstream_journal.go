@@ -131,8 +131,10 @@ func (s *JetStream) DeleteJournal(ctx context.Context, uid string) error {
 	}
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
-	if err := s.checkpoints.Purge(ctx, uid); err != nil {
-		return unavailable(err)
+	for _, bucket := range []jetstream.KeyValue{s.checkpoints, s.tests} {
+		if err := bucket.Purge(ctx, uid); err != nil {
+			return unavailable(err)
+		}
 	}
 	s.mu.Lock()
 	journal := s.journals[uid]

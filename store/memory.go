@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	storev1 "defender-integration/gen/defender/integration/store/v1"
+	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
 
 // Memory is a store for tests: it keeps everything in memory, encoded as the engine would keep it, and waits only on channels, so
@@ -30,6 +31,7 @@ type memoryData struct {
 	revision uint64
 	records  map[string]memoryValue
 	ledgers  map[string]memoryValue
+	tests    map[string][]byte
 	logs     map[string]*memoryLog
 	// changed is closed, and replaced, with each change of a record.
 	changed chan struct{}
@@ -48,6 +50,7 @@ func NewMemory() *Memory {
 	return newMemoryOn(&memoryData{
 		records: make(map[string]memoryValue),
 		ledgers: make(map[string]memoryValue),
+		tests:   make(map[string][]byte),
 		logs:    make(map[string]*memoryLog),
 		changed: make(chan struct{}),
 	})
@@ -322,4 +325,36 @@ func (m *Memory) PutLedger(ctx context.Context, key string, ledger *storev1.Ledg
 	m.data.revision++
 	m.data.ledgers[key] = memoryValue{revision: m.data.revision, value: value}
 	return m.data.revision, nil
+}
+
+// SaveTest implements Tests.
+func (m *Memory) SaveTest(ctx context.Context, uid string, test *integrationv1.ConnectivityTest) error {
+	value, err := encodeTest(uid, test)
+	if err != nil {
+		return err
+	}
+	m.data.mu.Lock()
+	defer m.data.mu.Unlock()
+	if err := m.usable(ctx); err != nil {
+		return err
+	}
+	m.data.tests[uid] = value
+	return nil
+}
+
+// LastTest implements Tests.
+func (m *Memory) LastTest(ctx context.Context, uid string) (*integrationv1.ConnectivityTest, error) {
+	if err := checkUID(uid); err != nil {
+		return nil, err
+	}
+	m.data.mu.Lock()
+	defer m.data.mu.Unlock()
+	if err := m.usable(ctx); err != nil {
+		return nil, err
+	}
+	value, ok := m.data.tests[uid]
+	if !ok {
+		return nil, nil
+	}
+	return decodeTest(uid, value)
 }

@@ -85,6 +85,7 @@ func (m *Memory) DeleteJournal(ctx context.Context, uid string) error {
 	if err := m.usable(ctx); err != nil {
 		return err
 	}
+	delete(d.tests, uid)
 	log, ok := d.logs[uid]
 	if !ok {
 		return nil

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	storev1 "defender-integration/gen/defender/integration/store/v1"
+	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
 
 // Errors that callers branch on. What a store returns wraps one of them where it applies.
@@ -42,10 +43,11 @@ const MaxEntrySize = 1_000_000
 type Store interface {
 	Registry
 	Ledgers
+	Tests
 
 	// Journal opens the journal that uid names, and makes it where there is none.
 	Journal(ctx context.Context, uid string) (Journal, error)
-	// DeleteJournal deletes the journal that uid names, with its checkpoint. Readers that wait get ErrNotFound.
+	// DeleteJournal deletes the journal that uid names, with its checkpoint and what Tests keeps of it. Readers that wait get ErrNotFound.
 	// It is no error if there is none.
 	DeleteJournal(ctx context.Context, uid string) error
 	// Ready returns nil while the store answers and can take entries.
@@ -95,6 +97,15 @@ type Ledgers interface {
 	// PutLedger replaces the ledger that has this revision (0: there is none), or returns ErrConflict. It is durable when it
 	// returns.
 	PutLedger(ctx context.Context, key string, ledger *storev1.Ledger, revision uint64) (uint64, error)
+}
+
+// Tests keep the last test of each integration's links, by what names its journal. They are no part of a record: a test changes no
+// etag.
+type Tests interface {
+	// SaveTest keeps a test in place of the one before.
+	SaveTest(ctx context.Context, uid string, test *integrationv1.ConnectivityTest) error
+	// LastTest returns the last test; nil where there is none.
+	LastTest(ctx context.Context, uid string) (*integrationv1.ConnectivityTest, error)
 }
 
 // Journal is the durable, ordered log of one integration. Sequences begin at 1 and have no holes. It has one writer, which

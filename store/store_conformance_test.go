@@ -23,6 +23,7 @@ var conformance = []struct {
 	{"RegistryPages", testRegistryPages},
 	{"RegistryWatch", testRegistryWatch},
 	{"Ledgers", testLedgers},
+	{"Tests", testTests},
 	{"Keys", testKeys},
 	{"JournalAppendsAndReads", testJournal},
 	{"JournalIsShared", testJournalShared},

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	storev1 "defender-integration/gen/defender/integration/store/v1"
+	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
 
 // errClosed is what a closed store returns.
@@ -67,6 +68,23 @@ func decodeLedger(key string, value []byte) (*storev1.Ledger, error) {
 		return nil, fmt.Errorf("decode ledger %s: format %d is not known to this version of the service", key, ledger.GetFormat())
 	}
 	return ledger, nil
+}
+
+// encodeTest returns a test of an integration's links as it is stored.
+func encodeTest(uid string, test *integrationv1.ConnectivityTest) ([]byte, error) {
+	if err := checkUID(uid); err != nil {
+		return nil, fmt.Errorf("test: %w", err)
+	}
+	return frame(nil, test)
+}
+
+// decodeTest is the reverse of encodeTest.
+func decodeTest(uid string, value []byte) (*integrationv1.ConnectivityTest, error) {
+	test := new(integrationv1.ConnectivityTest)
+	if _, err := unframe(value, 0, test); err != nil {
+		return nil, fmt.Errorf("decode the test of %s: %w", uid, err)
+	}
+	return test, nil
 }
 
 // page returns at most limit of the ids, in their order, beginning after `after`.

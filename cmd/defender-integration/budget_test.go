@@ -11,12 +11,14 @@ import (
 
 func TestBudgets(t *testing.T) {
 	defaults := collector.DefaultSettings().Budgets
-	got, err := budgets(defaults, []string{"graph-alerts=50/1m", "machines=40/1m0s", "machines=9000/24h"})
+	got, err := budgets(defaults, []string{"graph-alerts=50/1m", "defender-for-endpoint=40/1m0s", "defender-for-endpoint=9000/24h"})
 	want := map[defender.Limit][]collector.Allowance{
 		defender.LimitGraphAlerts: {{Period: time.Minute, Calls: 50, Reserve: 10}},
-		defender.LimitMachines: {
+		defender.LimitEndpoint: {
 			{Period: time.Hour, Calls: 1200, Reserve: 240}, {Period: time.Minute, Calls: 40, Reserve: 8}, {Period: 24 * time.Hour, Calls: 9000, Reserve: 1800},
 		},
+		defender.LimitHunting: defaults[defender.LimitHunting],
+		defender.LimitSIEM:    defaults[defender.LimitSIEM],
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%v, %v, want %v", got, err, want)
@@ -24,7 +26,7 @@ func TestBudgets(t *testing.T) {
 	if got, err := budgets(defaults, nil); err != nil || !reflect.DeepEqual(got, collector.DefaultSettings().Budgets) {
 		t.Errorf("the defaults are %v, %v", got, err)
 	}
-	for _, bad := range []string{"", "graph-alerts", "graph-alerts=120", "graph-alerts=0/1m", "graph-alerts=1/0s", "graph-alerts=x/1m", "hunting=1/1m"} {
+	for _, bad := range []string{"", "graph-alerts", "graph-alerts=120", "graph-alerts=0/1m", "graph-alerts=1/0s", "graph-alerts=x/1m", "nothing=1/1m"} {
 		if got, err := budgets(defaults, []string{bad}); err == nil {
 			t.Errorf("%q is taken: %v", bad, got)
 		}

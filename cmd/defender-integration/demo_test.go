@@ -13,6 +13,19 @@ func TestDemoRefusesAnotherColour(t *testing.T) {
 	}
 }
 
+func TestDemoRefusesAnotherWay(t *testing.T) {
+	for words, args := range map[string][]string{
+		`--api is "graph" and must be`:      {"--api", "graph"},
+		`--devices is "list" and must be`:   {"--devices", "list"},
+		"--devices hunting goes with --api": {"--devices", "hunting", "--api", "siem"},
+	} {
+		got := invoke(t.Context(), nil, append([]string{"demo"}, args...)...)
+		if got.code != exitUsage || got.out != "" || !strings.Contains(got.err, words) {
+			t.Errorf("%q: %+v", args, got)
+		}
+	}
+}
+
 func TestNoColour(t *testing.T) {
 	for _, test := range []struct {
 		env  map[string]string

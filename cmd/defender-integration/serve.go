@@ -23,6 +23,9 @@ type serveFlags struct {
 	mode       modeValue
 	allow      listValue
 	allowHTTP  bool
+	secretsDir string
+	proxies    listValue
+	trustedCA  string
 	collecting collector.Settings
 	budget     listValue
 	log        logFlags
@@ -38,6 +41,7 @@ func serveCommand() command {
 			f := &serveFlags{mode: 0o600, collecting: collector.DefaultSettings()}
 			f.listening(flags)
 			f.keeping(flags)
+			f.reaching(flags)
 			f.reading(flags)
 			f.log.declare(flags)
 			return f.run
@@ -73,11 +77,22 @@ func (f *serveFlags) keeping(flags *flagSet) {
 	flags.Uint64Var(&f.collecting.RetentionBytes, "retention-bytes", f.collecting.RetentionBytes, "drop the oldest entries of a journal that takes more `bytes` than this")
 }
 
-// reading declares the flags of the collectors.
-func (f *serveFlags) reading(flags *flagSet) {
+// reaching declares the flags of how Microsoft is reached.
+func (f *serveFlags) reaching(flags *flagSet) {
 	flags.Var(&f.allow, "allow-endpoint", "let integrations name this `HOST:PORT` besides Microsoft's. It can be given several times;\n"+
 		"in the environment, with commas between")
 	flags.BoolVar(&f.allowHTTP, "allow-http", false, "let the hosts of --allow-endpoint be spoken to in clear: for a simulated Microsoft")
+	flags.StringVar(&f.secretsDir, "secrets-dir", "", "let integrations name files in this `folder` instead of secrets, certificates and tokens")
+	flags.Var(&f.proxies, "proxy", "reach Microsoft through a proxy, by a rule `[HOST-PATTERN=]URL`: http://, https:// or socks5://, with USER:PASSWORD@\n"+
+		"before the host where the proxy wants that, or the word direct. The pattern is a name, .a.domain, an address or a block of them, each\n"+
+		"with :PORT where one port is meant; the first that fits counts. It can be given several times; in the environment, with commas between.\n"+
+		"An integration may name another proxy. Default: what HTTPS_PROXY and NO_PROXY say")
+	flags.StringVar(&f.trustedCA, "trusted-ca-file", "",
+		"trust the authorities in this PEM `file` besides the system's, such as that of a proxy that inspects TLS")
+}
+
+// reading declares the flags of the collectors.
+func (f *serveFlags) reading(flags *flagSet) {
 	flags.DurationVar(&f.collecting.FastInterval, "poll-fast", f.collecting.FastInterval, "poll this often while a stream waits")
 	flags.DurationVar(&f.collecting.SlowInterval, "poll-slow", f.collecting.SlowInterval, "poll this often while no stream waits")
 	flags.DurationVar(&f.collecting.Overlap, "poll-overlap", f.collecting.Overlap, "begin each poll this long before the end of the last one")
@@ -85,8 +100,8 @@ func (f *serveFlags) reading(flags *flagSet) {
 	flags.DurationVar(&f.collecting.ClosingLimit, "closing-limit", f.collecting.ClosingLimit, "try a closing read for this long before streams complete without one")
 	flags.DurationVar(&f.collecting.DeviceInterval, "device-interval", f.collecting.DeviceInterval, "look up devices this often while a stream asks for Actors")
 	flags.Var(&f.budget, "budget", "make at most so many calls at Microsoft in a time, as `LIMIT=CALLS/PERIOD`. It can be given several times;\n"+
-		"in the environment, with commas between. Default: graph-alerts=120/1m, machines=80/1m and machines=1200/1h,\n"+
-		"for each application and tenant; Microsoft takes 150, 100 and 1500")
+		"in the environment, with commas between. Default: graph-alerts=120/1m, defender-for-endpoint=80/1m and\n"+
+		"defender-for-endpoint=1200/1h, hunting=36/1m and siem=60/1m, for each application and tenant; Microsoft takes 150, 100, 1500 and at least 45")
 }
 
 // options checks the flags and returns what the service is run with.
@@ -121,6 +136,7 @@ func (f *serveFlags) options() (app.Options, error) {
 	f.server.UnixSocketMode = fs.FileMode(f.mode)
 	return app.Options{
 		Server: f.server, Store: f.store, SealingKeyFile: f.sealingKey, AllowEndpoints: f.allow, AllowHTTP: f.allowHTTP,
+		SecretsDir: f.secretsDir, ProxyRules: f.proxies, TrustedCAFile: f.trustedCA,
 		Collecting: c, Version: version(),
 	}, nil
 }

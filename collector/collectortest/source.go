@@ -4,6 +4,7 @@
 package collectortest
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"slices"
@@ -21,14 +22,18 @@ import (
 type Source struct {
 	// NoDevices takes the device source away.
 	NoDevices bool
+	// WantedOnly makes the device source one that tells of the devices that are asked for by their full names alone.
+	WantedOnly bool
 
 	mu      sync.Mutex
 	spend   defender.SpendFunc
 	served  []served
 	devices []*integrationv1.Device
 	fail    error
-	reads   []time.Time
-	lookups int
+	// failDevices is why looking devices up fails.
+	failDevices error
+	reads       []time.Time
+	lookups     int
 }
 
 type served struct {
@@ -62,6 +67,13 @@ func (s *Source) Fail(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fail = err
+}
+
+// FailDevices makes looking devices up fail; nil ends that.
+func (s *Source) FailDevices(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failDevices = err
 }
 
 // Reads returns the lower bound of every read of alerts that was begun, in order.
@@ -160,25 +172,30 @@ func (s *Source) look(ctx context.Context, since time.Time) (time.Time, []*integ
 }
 
 // ReadDevices serves the devices.
-func (s *Source) ReadDevices(ctx context.Context, yield func(*integrationv1.Device) error) (defender.Read, error) {
+func (s *Source) ReadDevices(ctx context.Context, wanted defender.Wanted, yield func(*integrationv1.Device) error) (defender.Read, error) {
 	s.mu.Lock()
 	s.lookups++
-	spend, fail, devices := s.spend, s.fail, s.devices
+	spend, fail, devices := s.spend, cmp.Or(s.failDevices, s.fail), s.devices
 	s.mu.Unlock()
 	if spend != nil {
-		if err := spend(ctx, defender.LimitMachines); err != nil {
+		if err := spend(ctx, defender.LimitEndpoint); err != nil {
 			return defender.Read{}, err
 		}
 	}
 	if fail != nil {
 		return defender.Read{}, fail
 	}
+	read := defender.Read{Through: time.Now().Add(-time.Second), Calls: 1, WantedOnly: s.WantedOnly}
 	for _, d := range devices {
+		if s.WantedOnly && !slices.Contains(wanted.FullNames, d.GetDeviceDnsName()) {
+			continue
+		}
 		if err := yield(proto.CloneOf(d)); err != nil {
 			return defender.Read{}, err
 		}
+		read.Elements++
 	}
-	return defender.Read{Through: time.Now().Add(-time.Second), Elements: int64(len(devices)), Calls: 1}, nil
+	return read, nil
 }
 
 // Alert returns an alert about a device, with one file that Defender prevented.

@@ -5,45 +5,102 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"defender-integration/defender/entra"
 	"defender-integration/defender/rest"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
 
-// tokenStage is the stage of a token, or what kept it from being tried, and what it gave.
+// credentialSoon is when a credential's end is worth telling: an operator has to have it renewed.
+const credentialSoon = 30 * 24 * time.Hour
+
+// federatedSoon is the same for a federated token, which is renewed by itself and lives an hour or a day.
+const federatedSoon = 5 * time.Minute
+
+// credential looks at the credential, without sending it.
+func (t *test) credential() *stage {
+	return t.run(integrationv1.ConnectivityStage_LINK_CREDENTIAL, authTarget, nil, func(ctx context.Context, s *stage) {
+		found, err := t.connection.alertTokens.Inspect(ctx)
+		if err != nil {
+			fail(s, err)
+			return
+		}
+		s.Seen = "The credential is " + found.Kind + "."
+		if found.File != "" {
+			s.Seen = fmt.Sprintf("The credential is %s, in the file %q, which can be read.", found.Kind, rest.Excerpt(found.File))
+		}
+		for _, told := range []struct{ what, value string }{
+			{"Its subject is", found.Subject}, {"its thumbprint is", found.Thumbprint},
+			{"its issuer is", found.Issuer}, {"its audience is", found.Audience},
+		} {
+			if told.value != "" {
+				s.Seen += " " + strings.ToUpper(told.what[:1]) + told.what[1:] + " " + told.value + "."
+			}
+		}
+		soon := credentialSoon
+		switch {
+		case found.Expires.IsZero() && t.connection.integration.GetAuthentication().GetManagedIdentity() == nil:
+			s.Seen += " When it expires cannot be known here: look in Entra, under App registrations > Certificates & secrets."
+			return
+		case found.Expires.IsZero():
+			return
+		case t.connection.integration.GetAuthentication().GetWorkloadIdentity() != nil:
+			soon = federatedSoon
+		}
+		s.Seen += " It is good until " + found.Expires.UTC().Format(time.RFC3339) + "."
+		if time.Until(found.Expires) < soon {
+			s.Result, s.Reason = warned, integrationv1.ErrorReason_ERROR_REASON_CREDENTIAL_UNUSABLE
+			s.Remedy = "Renew it before then, and give the new one with UpdateIntegration or in its file: nothing has to be restarted."
+		}
+	})
+}
+
+// tokenStage is the stage of a token, and what it gave.
 type tokenStage struct {
 	stage  *stage
 	claims entra.Claims
 	err    error
 }
 
-// tokenOf asks for a token for a target; needs is what failed of the way to Entra.
-func (t *test) tokenOf(target integrationv1.ConnectivityStage_Target, source *entra.Source, needs *stage) tokenStage {
+// failed returns what failed; nil where there is a token.
+func (t tokenStage) failed() *stage { return firstFailed(t.stage) }
+
+// tokenOf asks for a token for a target. needs is what failed of the way to Entra; before is the stage of another token, which is
+// not told again where this one fails for the same cause.
+func (t *test) tokenOf(target integrationv1.ConnectivityStage_Target, source *entra.Source, needs, before *stage) tokenStage {
 	var out tokenStage
 	out.stage = t.run(integrationv1.ConnectivityStage_LINK_TOKEN, target, needs, func(ctx context.Context, s *stage) {
 		token, err := source.Fresh(ctx)
-		if err != nil {
+		switch {
+		case err != nil:
 			fail(s, err)
+			if before.GetResult() == failed && before.GetReason() == s.GetReason() && before.GetUpstreamCode() == s.GetUpstreamCode() {
+				s.Remedy, s.Reason, s.UpstreamCode, s.UpstreamRequestId = "", 0, "", ""
+				skip(s, before, "It fails for the same cause")
+			}
 			return
+		default:
+			out.claims, out.err = entra.ReadClaims(token)
 		}
-		out.claims, out.err = entra.ReadClaims(token)
 		s.Seen = "Entra gave a token."
 		if out.claims.Audience != "" {
 			s.Seen = "Entra gave a token for " + rest.Excerpt(out.claims.Audience) + "."
 		}
 	})
-	if needs != nil {
-		out.stage = needs
-	}
 	return out
 }
 
 // permissions compares a token's roles with those that are needed, any one of which will do.
 func (t *test) permissions(target integrationv1.ConnectivityStage_Target, needed []*integrationv1.Permission, token tokenStage) *stage {
-	return t.run(integrationv1.ConnectivityStage_LINK_PERMISSIONS, target, firstFailed(token.stage), func(_ context.Context, s *stage) {
+	if len(needed) == 0 {
+		return t.leaveOut(integrationv1.ConnectivityStage_LINK_PERMISSIONS, target,
+			"This API goes by no role of the token's. Whether the application is authorised in the portal shows when alerts are read.")
+	}
+	return t.run(integrationv1.ConnectivityStage_LINK_PERMISSIONS, target, token.failed(), func(_ context.Context, s *stage) {
 		if token.err != nil {
 			s.Result = warned
+			s.Reason = integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_INVALID_ANSWER
 			s.Seen = "The token does not tell its roles: " + token.err.Error() + "."
 			s.Remedy = "Nothing, where the next stage holds."
 			return
@@ -65,18 +122,37 @@ func (t *test) permissions(target integrationv1.ConnectivityStage_Target, needed
 			s.Reason = integrationv1.ErrorReason_ERROR_REASON_PERMISSION_MISSING
 			s.MissingRoles = []string{least}
 			s.Seen = fmt.Sprintf("The token has none of the roles that are needed; it has %s.", listed(token.claims.Roles))
-			s.Remedy = rest.Grant(needed)
+			s.Remedy = t.otherScope(target) + rest.Grant(needed)
 			if target == deviceTarget {
 				s.Remedy += withoutDevices
 			}
 		case len(writing) > 0:
 			s.Result = warned
+			s.Reason = integrationv1.ErrorReason_ERROR_REASON_PERMISSION_EXCESSIVE
 			s.Seen = fmt.Sprintf("The token has %s, which can change things: more than is needed.", strings.Join(writing, ", "))
 			s.Remedy = fmt.Sprintf("Grant %s, and take %s away from the application.", least, strings.Join(writing, ", "))
 		default:
 			s.Seen = fmt.Sprintf("The token has %s.", strings.Join(s.GetPresentRoles(), ", "))
 		}
 	})
+}
+
+// otherScope asks for a look at the scope, or the resource, where a token was asked for by another than the API's own: it may be for
+// another API, which has other roles. It is empty elsewhere, and ends in a space.
+func (t *test) otherScope(target integrationv1.ConnectivityStage_Target) string {
+	c := t.connection
+	a := c.integration.GetAuthentication()
+	field, given, usual := "authentication.scope", a.GetScope(), c.endpoint.GetScope()
+	switch {
+	case target == deviceTarget:
+		field, given, usual = "device_source.scope", c.integration.GetDeviceSource().GetScope(), c.devices.GetScope()
+	case a.GetResource() != "":
+		field, given, usual = "authentication.resource", a.GetResource(), c.endpoint.GetResource()
+	}
+	if given == usual {
+		return ""
+	}
+	return fmt.Sprintf("%s is %s, where %s is the default: leave it out, unless that is meant. ", field, rest.Excerpt(given), usual)
 }
 
 // withoutDevices is the other way out where devices cannot be read.
@@ -87,7 +163,7 @@ func listed(roles []string) string {
 	const shown = 10
 	switch {
 	case len(roles) == 0:
-		return "none at all"
+		return "none of this API's at all: no administrator has consented to any"
 	case len(roles) > shown:
 		return rest.Excerpt(strings.Join(roles[:shown], ", ")) + fmt.Sprintf(" and %d more", len(roles)-shown)
 	default:

@@ -2,8 +2,6 @@ package connect
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -16,7 +14,6 @@ import (
 
 	"defender-integration/defender"
 	"defender-integration/defender/defendertest"
-	"defender-integration/defender/rest"
 	storev1 "defender-integration/gen/defender/integration/store/v1"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
@@ -47,13 +44,11 @@ func newWorld(t *testing.T, options defendertest.Options) *world {
 	w := &world{server: server, tenant: server.AddTenant(tenantID)}
 	w.app = w.tenant.AddApplication(clientID, plantedSecret, "SecurityAlert.Read.All", "Machine.Read.All")
 	protocol := integrationv1.Protocol_PROTOCOL_HTTP
-	transport := rest.NewTransport()
+	var trust *integrationv1.Trust
 	if options.TLS {
 		protocol = integrationv1.Protocol_PROTOCOL_HTTPS
-		transport.TLSClientConfig.RootCAs = x509.NewCertPool()
-		transport.TLSClientConfig.RootCAs.AppendCertsFromPEM(server.CAPEM())
+		trust = &integrationv1.Trust{CaPem: string(server.CAPEM())}
 	}
-	t.Cleanup(transport.CloseIdleConnections)
 	allow, err := defender.NewAllowList([]string{fmt.Sprintf("%s:%d", server.Host(), server.Port())}, true)
 	if err != nil {
 		t.Fatal(err)
@@ -62,10 +57,14 @@ func newWorld(t *testing.T, options defendertest.Options) *world {
 	w.config = Config{
 		Integration: &integrationv1.Integration{
 			IntegrationId: "contoso", TenantId: tenantID, Endpoint: endpoint,
-			Authentication: &integrationv1.Authentication{ClientId: clientID, AuthorizationUrl: server.TokenURL(tenantID)},
-			DeviceSource:   &integrationv1.DeviceSource{Endpoint: proto.CloneOf(endpoint)},
+			Authentication: &integrationv1.Authentication{
+				ClientId: clientID, AuthorizationUrl: server.TokenURL(tenantID),
+				Credential: &integrationv1.Authentication_ClientSecret{ClientSecret: &integrationv1.ClientSecret{}},
+			},
+			DeviceSource: &integrationv1.DeviceSource{Endpoint: proto.CloneOf(endpoint)},
+			Trust:        trust,
 		},
-		Secrets: &storev1.Secrets{ClientSecret: plantedSecret}, Allow: allow, Transport: transport, Version: "test",
+		Secrets: &storev1.Secrets{ClientSecret: plantedSecret}, Allow: allow, Version: "test",
 		Spend: func(context.Context, defender.Limit) error { return nil },
 	}
 	return w
@@ -98,7 +97,7 @@ func TestAlertsAndDevices(t *testing.T) {
 			t.Errorf("alerts are %q, error %v", alerts, err)
 		}
 		devices := 0
-		_, err = c.Devices().ReadDevices(t.Context(), func(d *integrationv1.Device) error {
+		_, err = c.Devices().ReadDevices(t.Context(), defender.Wanted{}, func(d *integrationv1.Device) error {
 			if want := defendertest.DeviceID(d.GetDeviceDnsName()); d.GetMdeDeviceId() != want {
 				t.Errorf("device is %v, want id %s", d, want)
 			}
@@ -163,25 +162,26 @@ func TestNoDeviceSource(t *testing.T) {
 	}
 }
 
-// short writes stages as "LINK TARGET RESULT" without prefixes, those that passed left out.
+// short writes stages as "LINK TARGET RESULT" without prefixes; those that passed, and those that the settings leave out, are left out.
 func short(stages []*integrationv1.ConnectivityStage) string {
 	var lines []string
 	for _, s := range stages {
-		if s.GetResult() != passed {
-			lines = append(lines, strings.Join([]string{
-				strings.TrimPrefix(s.GetLink().String(), "LINK_"), strings.TrimPrefix(s.GetTarget().String(), "TARGET_"),
-				strings.TrimPrefix(s.GetResult().String(), "RESULT_"),
-			}, " "))
+		if s.GetResult() == passed || s.GetResult() == skipped && s.GetCause() == nil {
+			continue
 		}
+		lines = append(lines, strings.Join([]string{
+			strings.TrimPrefix(s.GetLink().String(), "LINK_"), strings.TrimPrefix(s.GetTarget().String(), "TARGET_"),
+			strings.TrimPrefix(s.GetResult().String(), "RESULT_"),
+		}, " "))
 	}
 	return strings.Join(lines, "; ")
 }
 
 func TestConnectivity(t *testing.T) {
 	const (
-		clearTLS = "TLS AUTHORIZATION SKIPPED; TLS API SKIPPED; "
 		retiring = "LIFECYCLE DEVICE_SOURCE WARNED"
-		noToken  = "PERMISSIONS API SKIPPED; ALERTS API SKIPPED; TLS DEVICE_SOURCE SKIPPED; TOKEN DEVICE_SOURCE FAILED; PERMISSIONS DEVICE_SOURCE SKIPPED; DEVICES DEVICE_SOURCE SKIPPED; CLOCK UNSPECIFIED SKIPPED; QUOTA UNSPECIFIED SKIPPED; "
+		noToken  = "TOKEN API FAILED; PERMISSIONS API SKIPPED; ALERTS API SKIPPED; TOKEN DEVICE_SOURCE SKIPPED; PERMISSIONS DEVICE_SOURCE SKIPPED; " +
+			"DEVICES DEVICE_SOURCE SKIPPED; CLOCK UNSPECIFIED SKIPPED; QUOTA UNSPECIFIED SKIPPED; "
 	)
 	tests := []struct {
 		name   string
@@ -190,39 +190,55 @@ func TestConnectivity(t *testing.T) {
 		// words are among what the stages that did not pass say.
 		words []string
 	}{
-		{"all well", func(*world) {}, clearTLS + "TLS DEVICE_SOURCE SKIPPED; " + retiring, []string{"MC1220762", "2027-02-01"}},
-		{"wrong secret", func(w *world) { w.config.Secrets = &storev1.Secrets{ClientSecret: "wrong" + plantedSecret} },
-			clearTLS + "TOKEN API FAILED; " + noToken + retiring, []string{"AADSTS7000215", "Value, not its Secret ID", "Not tried: LINK_TOKEN of TARGET_API"}},
+		{"all well", func(*world) {}, retiring, []string{"MC1220762", "1 February 2027"}},
+		{
+			"wrong secret", func(w *world) { w.config.Secrets = &storev1.Secrets{ClientSecret: "wrong" + plantedSecret} },
+			noToken + retiring, []string{"AADSTS7000215", "Value, not its Secret ID", "Not tried: TOKEN of the API failed", "the same cause"},
+		},
 		{"wrong tenant", func(w *world) {
 			w.config.Integration.Authentication.AuthorizationUrl = w.server.TokenURL("99999999-0000-4000-8000-000000000000")
-		}, clearTLS + "TOKEN API FAILED; " + noToken + retiring, []string{"AADSTS90002", "tenant"}},
-		{"no role for alerts", func(w *world) { w.app.SetRoles("Machine.Read.All") },
-			clearTLS + "PERMISSIONS API FAILED; ALERTS API SKIPPED; TLS DEVICE_SOURCE SKIPPED; CLOCK UNSPECIFIED SKIPPED; QUOTA UNSPECIFIED SKIPPED; " + retiring,
-			[]string{"SecurityAlert.Read.All", "grant admin consent", "none at all"}},
-		{"no role for devices", func(w *world) { w.app.SetRoles("SecurityAlert.Read.All") },
-			clearTLS + "TLS DEVICE_SOURCE SKIPPED; PERMISSIONS DEVICE_SOURCE FAILED; DEVICES DEVICE_SOURCE SKIPPED; " + retiring,
-			[]string{"Machine.Read.All", "WindowsDefenderATP", "KIND_NONE"}},
-		{"a role that can write", func(w *world) { w.app.SetRoles("SecurityAlert.ReadWrite.All", "Machine.Read.All") },
-			clearTLS + "PERMISSIONS API WARNED; TLS DEVICE_SOURCE SKIPPED; " + retiring, []string{"more than is needed"}},
-		{"no device source", func(w *world) { w.config.Integration.DeviceSource.Kind = integrationv1.DeviceSource_KIND_NONE },
-			clearTLS + "DEVICES DEVICE_SOURCE SKIPPED", []string{"cannot be judged"}},
+		}, noToken + retiring, []string{"AADSTS90002", "tenant"}},
+		{
+			"no role for alerts", func(w *world) { w.app.SetRoles("Machine.Read.All") },
+			"PERMISSIONS API FAILED; ALERTS API SKIPPED; CLOCK UNSPECIFIED SKIPPED; QUOTA UNSPECIFIED SKIPPED; " + retiring,
+			[]string{"SecurityAlert.Read.All", "grant admin consent", "none at all"},
+		},
+		{
+			"no role for devices", func(w *world) { w.app.SetRoles("SecurityAlert.Read.All") },
+			"PERMISSIONS DEVICE_SOURCE FAILED; DEVICES DEVICE_SOURCE SKIPPED; " + retiring,
+			[]string{"Machine.Read.All", "WindowsDefenderATP", "KIND_NONE"},
+		},
+		{
+			"a role that can write", func(w *world) { w.app.SetRoles("SecurityAlert.ReadWrite.All", "Machine.Read.All") },
+			"PERMISSIONS API WARNED; " + retiring, []string{"more than is needed"},
+		},
+		{
+			"no device source", func(w *world) { w.config.Integration.DeviceSource.Kind = integrationv1.DeviceSource_KIND_NONE },
+			"", []string{"cannot be judged"},
+		},
 		{"throttled", func(w *world) {
 			w.server.Inject(defendertest.Fault{Route: defendertest.RouteAlerts, Respond: defendertest.Respond(429, http.Header{"Retry-After": {"3"}}, `{}`)})
-		}, clearTLS + "ALERTS API FAILED; TLS DEVICE_SOURCE SKIPPED; CLOCK UNSPECIFIED SKIPPED; QUOTA UNSPECIFIED FAILED; " + retiring, []string{"less often"}},
-		{"clock a minute off", func(w *world) { w.server.SetClockOffset(time.Minute) },
-			clearTLS + "TLS DEVICE_SOURCE SKIPPED; CLOCK UNSPECIFIED WARNED; " + retiring, []string{"behind Microsoft's"}},
-		{"clock an hour off", func(w *world) { w.server.SetClockOffset(-time.Hour) },
-			clearTLS + "TLS DEVICE_SOURCE SKIPPED; CLOCK UNSPECIFIED FAILED; " + retiring, []string{"ahead of Microsoft's"}},
-		{"nothing there", func(w *world) { _ = w.server.Close() },
-			"TCP AUTHORIZATION FAILED; TLS AUTHORIZATION SKIPPED; TCP API FAILED; TLS API SKIPPED; TOKEN API SKIPPED; PERMISSIONS API SKIPPED; ALERTS API SKIPPED; " +
-				"TCP DEVICE_SOURCE FAILED; TLS DEVICE_SOURCE SKIPPED; TOKEN DEVICE_SOURCE SKIPPED; PERMISSIONS DEVICE_SOURCE SKIPPED; DEVICES DEVICE_SOURCE SKIPPED; CLOCK UNSPECIFIED SKIPPED; QUOTA UNSPECIFIED SKIPPED; " + retiring,
-			[]string{"refuses the connection", "Not tried: LINK_TCP of TARGET_AUTHORIZATION"}},
+		}, "ALERTS API FAILED; CLOCK UNSPECIFIED SKIPPED; QUOTA UNSPECIFIED SKIPPED; " + retiring, []string{"less often"}},
+		{
+			"clock a minute off", func(w *world) { w.server.SetClockOffset(time.Minute) },
+			"CLOCK UNSPECIFIED WARNED; " + retiring, []string{"behind Microsoft's"},
+		},
+		{
+			"clock an hour off", func(w *world) { w.server.SetClockOffset(-time.Hour) },
+			"CLOCK UNSPECIFIED FAILED; " + retiring, []string{"ahead of Microsoft's"},
+		},
+		{
+			"nothing there", func(w *world) { _ = w.server.Close() },
+			"TCP AUTHORIZATION FAILED; TCP API SKIPPED; TOKEN API SKIPPED; PERMISSIONS API SKIPPED; ALERTS API SKIPPED; TCP DEVICE_SOURCE SKIPPED; " +
+				"TOKEN DEVICE_SOURCE SKIPPED; PERMISSIONS DEVICE_SOURCE SKIPPED; DEVICES DEVICE_SOURCE SKIPPED; CLOCK UNSPECIFIED SKIPPED; QUOTA UNSPECIFIED SKIPPED; " + retiring,
+			[]string{"refuses the connection", "Not tried: TCP of the authorization host failed"},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t, defendertest.Options{})
 			tt.change(w)
-			stages := w.connect(t).Test(t.Context())
+			stages := w.connect(t).Test(t.Context()).GetStages()
 			if got := short(stages); got != tt.want {
 				t.Errorf("stages are\n%s\nwant\n%s", got, tt.want)
 			}
@@ -250,16 +266,16 @@ func TestConnectivity(t *testing.T) {
 
 func TestConnectivityOverTLS(t *testing.T) {
 	w := newWorld(t, defendertest.Options{TLS: true})
-	if got := short(w.connect(t).Test(t.Context())); got != "LIFECYCLE DEVICE_SOURCE WARNED" {
+	if got := short(w.connect(t).Test(t.Context()).GetStages()); got != "LIFECYCLE DEVICE_SOURCE WARNED" {
 		t.Errorf("stages are %s", got)
 	}
-	w.config.Transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-	stages := w.connect(t).Test(t.Context())
-	if got := short(stages); !strings.HasPrefix(got, "TLS AUTHORIZATION FAILED; TLS API FAILED; TOKEN API SKIPPED") {
+	w.config.Integration.Trust = nil
+	stages := w.connect(t).Test(t.Context()).GetStages()
+	if got := short(stages); !strings.HasPrefix(got, "TLS AUTHORIZATION FAILED; TLS API SKIPPED; TOKEN API SKIPPED") {
 		t.Errorf("stages are %s", got)
 	}
 	for _, s := range stages {
-		if s.GetLink() == integrationv1.ConnectivityStage_LINK_TLS && s.GetReason() != integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_UNTRUSTED {
+		if s.GetLink() == integrationv1.ConnectivityStage_LINK_TLS && s.GetResult() == failed && s.GetReason() != integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_UNTRUSTED {
 			t.Errorf("stage is %v", s)
 		}
 	}
@@ -273,7 +289,7 @@ func TestConnectivityCalledOff(t *testing.T) {
 		<-ctx.Done()
 		return nil
 	}})
-	for _, s := range w.connect(t).Test(ctx) {
+	for _, s := range w.connect(t).Test(ctx).GetStages() {
 		if s.GetLink() == integrationv1.ConnectivityStage_LINK_TOKEN && s.GetTarget() == apiTarget && (s.GetResult() != failed || s.GetSeen() == "") {
 			t.Errorf("stage is %v", s)
 		}

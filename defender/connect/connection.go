@@ -1,18 +1,23 @@
-// Package connect makes the connection of an integration: its tokens, its alerts, its devices, and the test that says which
-// link between them and this service does not hold, and what to do.
+// Package connect makes the connection of an integration: its way out, its tokens, its alerts, its devices, and the test that says
+// which link between them and this service does not hold, and what to do.
 package connect
 
 import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
 
 	"defender-integration/defender"
 	"defender-integration/defender/entra"
-	"defender-integration/defender/graph"
-	"defender-integration/defender/machines"
-	"defender-integration/defender/rest"
+	"defender-integration/defender/outbound"
+	"defender-integration/defender/secretsdir"
 	storev1 "defender-integration/gen/defender/integration/store/v1"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
@@ -25,10 +30,16 @@ type Config struct {
 	Secrets *storev1.Secrets
 	// Spend is asked before each call at an API.
 	Spend defender.SpendFunc
+	// Left tells what is left of the budget that Spend guards, for the test. Default: nothing is told.
+	Left func() []*integrationv1.BudgetLeft
 	// Allow says which hosts may be spoken to.
 	Allow defender.AllowList
-	// Transport makes the calls. Default: one of the connection's own, with a time limit at each point.
-	Transport *http.Transport
+	// Files is the folder that files of secrets are in; nil for none.
+	Files *secretsdir.Dir
+	// Outbound are the operator's proxies and authorities; nil for none.
+	Outbound *outbound.Defaults
+	// Tokens shares tokens with the other connections of the same application. Default: it shares with none.
+	Tokens *entra.Shared
 	// Version is this service's, for the User-Agent.
 	Version string
 	// Logger takes one line at debug level for each call. Default: nowhere.
@@ -37,22 +48,29 @@ type Config struct {
 
 // Connection is how one integration reaches Microsoft. It is safe for concurrent use. Close it after use.
 type Connection struct {
+	config      Config
 	integration *integrationv1.Integration
 	endpoint    *integrationv1.ApiEndpoint
 	devices     *integrationv1.DeviceSourceEndpoint
-	spend       defender.SpendFunc
-	transport   *http.Transport
+	way         *outbound.Outbound
 
-	alertTokens   *entra.Source
-	alertSource   *graph.Source
-	deviceTokens  *entra.Source
-	machineSource *machines.Source
+	alertTokens  *entra.Source
+	alertSource  alertSource
+	deviceTokens *entra.Source
+	deviceSource deviceSource
+
+	// close lets go of what the connection holds.
+	close []func()
 }
 
-// New makes a connection, and calls nothing. It fails with a *defender.NotAllowedError where the operator does not allow a
-// host, and with a *defender.Error of the reason CONFIGURATION_INVALID where the settings do not go together.
+// New makes a connection, and calls nothing. It reads the files of the proxy's password and of the trusted authorities, where they
+// are in files. It fails with a *defender.NotAllowedError where the operator does not allow a host, and with a *defender.Error of the
+// reason CONFIGURATION_INVALID where the settings do not go together, or CREDENTIAL_UNUSABLE where a file cannot be read.
 func New(config Config) (*Connection, error) {
 	integration := defender.Complete(config.Integration)
+	if retired := defender.Retired(integration.GetApi()); retired != nil {
+		return nil, invalid(retired.GetNote(), "Register the tenant with "+retired.GetSuccessor().String()+".")
+	}
 	found := defender.Find(integration.GetApi(), integration.GetCloud())
 	if found == nil {
 		return nil, invalid(fmt.Sprintf("Microsoft does not offer %s in %s.", integration.GetApi(), integration.GetCloud()),
@@ -66,40 +84,128 @@ func New(config Config) (*Connection, error) {
 	if err := config.Allow.Check(integration); err != nil {
 		return nil, err
 	}
-	if config.Secrets.GetClientSecret() == "" {
-		return nil, invalid("The client secret is empty.", "Give the secret's Value in authentication.client_secret.value.")
-	}
 	if config.Spend == nil {
 		return nil, errors.New("connect: Config.Spend is not set")
 	}
-	if config.Transport == nil {
-		config.Transport = rest.NewTransport()
+	if config.Tokens == nil {
+		config.Tokens = entra.NewShared()
 	}
-
-	c := &Connection{integration: integration, endpoint: found, devices: devices, spend: config.Spend, transport: config.Transport}
-	agent := "defender-integration/" + config.Version
-	client := rest.NewHTTPClient(config.Transport)
-	tokens := func(scope string) *entra.Source {
-		return entra.NewSource(entra.Config{
-			TokenURL: integration.GetAuthentication().GetAuthorizationUrl(), ClientID: integration.GetAuthentication().GetClientId(),
-			ClientSecret: config.Secrets.GetClientSecret(), Scope: scope, HTTP: client, UserAgent: agent,
-		})
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
 	}
-	c.alertTokens = tokens(integration.GetAuthentication().GetScope())
-	c.alertSource = graph.NewSource(rest.NewClient(rest.Config{
-		Name: "Microsoft Graph's list of alerts", Base: defender.BaseURL(integration.GetEndpoint()), HTTP: client, Tokens: c.alertTokens,
-		Spend: config.Spend, Limit: defender.LimitGraphAlerts, Permissions: found.GetPermissions(), UserAgent: agent, Logger: config.Logger,
-	}), integration.GetEndpoint().GetApiVersion())
-	if devices.GetKind() == integrationv1.DeviceSource_KIND_MACHINES {
-		source := integration.GetDeviceSource()
-		c.deviceTokens = tokens(source.GetScope())
-		c.machineSource = machines.NewSource(rest.NewClient(rest.Config{
-			Name: "Defender for Endpoint's list of machines", Base: defender.BaseURL(source.GetEndpoint()), HTTP: client, Tokens: c.deviceTokens,
-			Spend: config.Spend, Limit: defender.LimitMachines, Permissions: devices.GetPermissions(), UserAgent: agent, Logger: config.Logger,
-		}), source.GetEndpoint().GetApiVersion())
+	c := &Connection{config: config, integration: integration, endpoint: found, devices: devices}
+	if err := c.open(); err != nil {
+		c.Close()
+		return nil, err
 	}
 	return c, nil
 }
+
+// Check says whether a connection can be made of settings and secrets, and calls nothing. What is in files is not looked at: they may
+// come later. For errors see [New].
+func Check(config Config) error {
+	config.Spend = func(context.Context, defender.Limit) error { return nil }
+	c, err := New(config)
+	if err != nil {
+		if unusable(err) && namesFiles(config.Integration) {
+			return nil
+		}
+		return err
+	}
+	defer c.Close()
+	if config.Secrets.GetClientCertificate() == "" {
+		return nil
+	}
+	_, err = c.alertTokens.Inspect(context.Background())
+	return err
+}
+
+// unusable says whether an error is that of a credential that cannot be used.
+func unusable(err error) bool {
+	e, ok := errors.AsType[*defender.Error](err)
+	return ok && e.Problem.GetReason() == integrationv1.ErrorReason_ERROR_REASON_CREDENTIAL_UNUSABLE
+}
+
+// namesFiles says whether New reads a file for these settings.
+func namesFiles(integration *integrationv1.Integration) bool {
+	return integration.GetProxy().GetPasswordFile() != "" || integration.GetTrust().GetCaFile() != ""
+}
+
+// open makes what the connection consists of.
+func (c *Connection) open() error {
+	digest, err := c.openWay()
+	if err != nil {
+		return err
+	}
+	client := c.client(0)
+	a := c.integration.GetAuthentication()
+	if c.alertTokens, err = c.tokens(client, digest, a.GetScope(), a.GetResource()); err != nil {
+		return err
+	}
+	c.alertSource = c.newAlertSource(client)
+	if c.devices.GetEndpoint() == nil {
+		return nil
+	}
+	scope, resource := defender.DeviceTarget(c.integration)
+	if c.deviceTokens, err = c.tokens(client, digest, scope, resource); err != nil {
+		return err
+	}
+	c.deviceSource = c.newDeviceSource()
+	return nil
+}
+
+// openWay makes the way out, and returns a digest of what it is made of.
+func (c *Connection) openWay() (string, error) {
+	proxy, trust := c.integration.GetProxy(), c.integration.GetTrust()
+	password := c.config.Secrets.GetProxyPassword()
+	if name := proxy.GetPasswordFile(); name != "" {
+		content, err := c.config.Files.Read(name)
+		if err != nil {
+			return "", err
+		}
+		password = strings.TrimSpace(string(content))
+	}
+	authorities := []byte(trust.GetCaPem())
+	if name := trust.GetCaFile(); name != "" {
+		var err error
+		if authorities, err = c.config.Files.Read(name); err != nil {
+			return "", err
+		}
+	}
+	var err error
+	c.way, err = outbound.New(outbound.Config{
+		Proxy: proxy, ProxyPassword: password, TrustPEM: authorities, Defaults: c.config.Outbound, Allowed: c.config.Allow.Added,
+	})
+	if err != nil {
+		return "", err
+	}
+	settings, err := proto.MarshalOptions{Deterministic: true}.Marshal(proxy)
+	if err != nil {
+		return "", fmt.Errorf("encode the proxy's settings: %w", err)
+	}
+	// Each part is hashed, so that no two ways give the same bytes.
+	hash := sha256.New()
+	for _, part := range [][]byte{settings, []byte(password), authorities} {
+		sum := sha256.Sum256(part)
+		_, _ = hash.Write(sum[:]) // a hash never fails
+	}
+	return hex.EncodeToString(hash.Sum(nil)), nil
+}
+
+// tokens returns the source of tokens for a scope or resource.
+func (c *Connection) tokens(client *http.Client, way, scope, resource string) (*entra.Source, error) {
+	source, release, err := c.config.Tokens.Source(entra.Config{
+		Authentication: c.integration.GetAuthentication(), Secrets: c.config.Secrets, Files: c.config.Files,
+		Scope: scope, Resource: resource, HTTP: client, Way: way, UserAgent: c.userAgent(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.close = append(c.close, release)
+	return source, nil
+}
+
+func (c *Connection) userAgent() string { return "defender-integration/" + c.config.Version }
 
 func invalid(message, remedy string) *defender.Error {
 	return &defender.Error{
@@ -115,11 +221,15 @@ func (c *Connection) Alerts() defender.AlertSource { return c.alertSource }
 
 // Devices returns the device source, nil where the integration has none.
 func (c *Connection) Devices() defender.DeviceSource {
-	if c.machineSource == nil {
+	if c.deviceSource == nil {
 		return nil
 	}
-	return c.machineSource
+	return c.deviceSource
 }
 
-// Close closes connections that are idle.
-func (c *Connection) Close() { c.transport.CloseIdleConnections() }
+// Close closes connections that are idle, and gives back the tokens.
+func (c *Connection) Close() {
+	for _, let := range c.close {
+		let()
+	}
+}

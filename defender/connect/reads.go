@@ -3,6 +3,7 @@ package connect
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	integrationv1 "defender-integration/gen/defender/integration/v1"
@@ -21,40 +22,50 @@ const probeSince = 24 * time.Hour
 // alerts reads alerts for real; needs is what failed before.
 func (t *test) alerts(needs *stage) *stage {
 	return t.run(integrationv1.ConnectivityStage_LINK_ALERTS, apiTarget, needs, func(ctx context.Context, s *stage) {
-		var err error
-		t.probed, err = t.connection.alertSource.Probe(ctx, time.Now().Add(-probeSince))
+		probed, err := t.connection.alertSource.Probe(ctx, time.Now().Add(-probeSince))
 		switch {
 		case err != nil:
 			fail(s, err)
-		case t.probed.Alerts == 0:
+			if s.GetReason() == integrationv1.ErrorReason_ERROR_REASON_AUTHENTICATION_FAILED {
+				s.Remedy = t.otherScope(apiTarget) + s.GetRemedy()
+			}
+			return
+		case probed.Elements == 0:
 			s.Seen = "Alerts can be read. None changed in the last 24 hours."
 		default:
 			s.Seen = "Alerts can be read. One or more changed in the last 24 hours."
 		}
+		t.probed = probed
 	})
 }
 
-// deviceStages tries the links to the device source, and returns the stage of the reading; auth is what failed of the way to
-// Entra.
-func (t *test) deviceStages(auth *stage) *stage {
+// deviceStages tries the links to the device source, and returns the stage of the reading. toEntra is what failed of the way to
+// Entra, alertToken the token for alerts.
+func (t *test) deviceStages(toEntra *stage, alertToken tokenStage) *stage {
 	c := t.connection
-	if c.machineSource == nil {
-		s := t.run(integrationv1.ConnectivityStage_LINK_DEVICES, deviceTarget, nil, func(context.Context, *stage) {})
-		s.Result, s.Seen = skipped, "The integration has no device source: what raises no alert cannot be judged."
-		return s
+	if c.deviceSource == nil {
+		return t.leaveOut(integrationv1.ConnectivityStage_LINK_DEVICES, deviceTarget,
+			"The integration has no device source: what raises no alert cannot be judged.")
 	}
 	host := t.host(deviceTarget)
-	token := t.tokenOf(deviceTarget, c.deviceTokens, auth)
+	token := alertToken
+	if c.deviceTokens == c.alertTokens {
+		token.stage = t.run(integrationv1.ConnectivityStage_LINK_TOKEN, deviceTarget, alertToken.failed(), func(_ context.Context, s *stage) {
+			s.Seen = "It is the token for alerts."
+		})
+	} else {
+		token = t.tokenOf(deviceTarget, c.deviceTokens, toEntra, alertToken.stage)
+	}
 	permissions := t.permissions(deviceTarget, c.devices.GetPermissions(), token)
 	return t.run(integrationv1.ConnectivityStage_LINK_DEVICES, deviceTarget, firstFailed(token.stage, permissions, host), func(ctx context.Context, s *stage) {
-		devices, err := c.machineSource.Probe(ctx)
+		devices, err := c.deviceSource.Probe(ctx)
 		switch {
 		case err != nil:
 			fail(s, err)
 			if s.GetReason() == integrationv1.ErrorReason_ERROR_REASON_PERMISSION_MISSING {
 				s.Remedy += withoutDevices
 			}
-		case devices == 0:
+		case devices.Elements == 0:
 			s.Seen = "Devices can be read. There are none."
 		default:
 			s.Seen = "Devices can be read."
@@ -90,18 +101,43 @@ func (t *test) clock(needs *stage) {
 	})
 }
 
-// quota tells whether calls are left, by what the reads met; needs is what failed before the alerts were read.
-func (t *test) quota(needs, alerts, devices *stage) {
-	t.run(integrationv1.ConnectivityStage_LINK_QUOTA, noTarget, needs, func(_ context.Context, s *stage) {
+// quota tells how many calls are left, by this service's budget and by what the reads met.
+func (t *test) quota(alerts, devices *stage) {
+	t.run(integrationv1.ConnectivityStage_LINK_QUOTA, noTarget, nil, func(_ context.Context, s *stage) {
 		for _, read := range []*stage{alerts, devices} {
 			switch read.GetReason() {
 			case integrationv1.ErrorReason_ERROR_REASON_BUDGET_SPENT, integrationv1.ErrorReason_ERROR_REASON_THROTTLED:
-				s.Result, s.Seen, s.Remedy, s.Reason = failed, read.GetSeen(), read.GetRemedy(), read.GetReason()
+				skip(s, read, "Nothing more is told")
 				return
 			}
 		}
-		s.Seen = "There are calls left, in this service's own budget and in Microsoft's limits."
+		var left []string
+		if t.connection.config.Left != nil {
+			for _, b := range t.connection.config.Left() {
+				left = append(left, fmt.Sprintf("%d of %d calls in %s of %s", b.GetLeft(), b.GetAllowed(), spanOf(b.GetPeriod().AsDuration()), b.GetLimit()))
+			}
+		}
+		if cause := causeOf(alerts); len(left) == 0 && cause != nil {
+			skip(s, cause, "Not tried")
+			return
+		}
+		if len(left) == 0 {
+			s.Seen = "Nothing was refused for too many calls."
+			return
+		}
+		s.Seen = "Of this service's own budget, which is below Microsoft's limits, are left " + strings.Join(left, ", ") + "."
 	})
+}
+
+// spanOf writes a round span of time.
+func spanOf(d time.Duration) string {
+	text := d.String()
+	for _, zero := range []string{"0s", "0m"} {
+		if before, ok := strings.CutSuffix(text, zero); ok && strings.HasSuffix(before, "m") || ok && strings.HasSuffix(before, "h") {
+			text = before
+		}
+	}
+	return text
 }
 
 // lifecycle tells whether Microsoft still offers the API and the device source.
@@ -111,11 +147,12 @@ func (t *test) lifecycle() {
 		tellLifecycle(s, c.endpoint.GetLifecycle())
 		if version := c.integration.GetEndpoint().GetApiVersion(); version == "beta" {
 			s.Result = warned
+			s.Reason = integrationv1.ErrorReason_ERROR_REASON_API_RETIRING
 			s.Seen = "The version beta can change at any time; Microsoft does not support it in production."
 			s.Remedy = "Set endpoint.api_version to " + c.endpoint.GetEndpoint().GetApiVersion() + "."
 		}
 	})
-	if c.machineSource == nil {
+	if c.deviceSource == nil {
 		return
 	}
 	t.run(integrationv1.ConnectivityStage_LINK_LIFECYCLE, deviceTarget, nil, func(_ context.Context, s *stage) {
@@ -125,9 +162,17 @@ func (t *test) lifecycle() {
 
 func tellLifecycle(s *stage, lifecycle *integrationv1.Lifecycle) {
 	s.Seen = lifecycle.GetNote()
-	if lifecycle.GetStage() == integrationv1.Lifecycle_STAGE_RETIRING {
-		s.Result = warned
-		s.Reason = integrationv1.ErrorReason_ERROR_REASON_API_RETIRING
-		s.Remedy = "Plan for " + lifecycle.GetRetirementTime().AsTime().Format(time.DateOnly) + ": ask ListEndpoints then for what follows."
+	if lifecycle.GetStage() != integrationv1.Lifecycle_STAGE_RETIRING {
+		return
+	}
+	s.Result = warned
+	s.Reason = integrationv1.ErrorReason_ERROR_REASON_API_RETIRING
+	s.Remedy = "Ask ListEndpoints for what there is in its place."
+	switch {
+	case lifecycle.GetSuccessor() != 0:
+		s.Remedy = "Register the tenant with " + lifecycle.GetSuccessor().String() + " in time: its alerts have the same shape here."
+	case lifecycle.GetSuccessorDeviceSource() != 0:
+		s.Remedy = "Grant the application ThreatHunting.Read.All of Microsoft Graph and set device_source.kind to " +
+			lifecycle.GetSuccessorDeviceSource().String() + " in time."
 	}
 }

@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"defender-integration/defender"
-	"defender-integration/defender/graph"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
 
@@ -35,10 +36,44 @@ const (
 	deviceTarget = integrationv1.ConnectivityStage_TARGET_DEVICE_SOURCE
 )
 
-// Test tries each link between this service and the integration's alerts and devices, and returns a stage for each, in the
-// order in which they need each other. A stage that another one keeps from being tried is skipped and names it. It makes at
-// most two calls at each API, and takes at most two minutes; the end of ctx ends it sooner, and what was not tried by then fails.
-func (c *Connection) Test(ctx context.Context) []*integrationv1.ConnectivityStage {
+// Test makes a connection of settings that are not in use and tests it, as [Connection.Test] does. Where none can be made, that is
+// the one stage that there is.
+func Test(ctx context.Context, config Config) *integrationv1.ConnectivityTest {
+	began := time.Now()
+	c, err := New(config)
+	if err == nil {
+		defer c.Close()
+		return c.Test(ctx)
+	}
+	s := &stage{Link: integrationv1.ConnectivityStage_LINK_CONFIGURATION}
+	if notAllowed, ok := errors.AsType[*defender.NotAllowedError](err); ok {
+		s.Result, s.Seen, s.Remedy = failed, sentence(notAllowed.Error()), sentence(notAllowed.Remedy)
+		s.Reason = integrationv1.ErrorReason_ERROR_REASON_ENDPOINT_NOT_ALLOWED
+	} else {
+		fail(s, err)
+	}
+	return result(began, []*stage{s})
+}
+
+// sentence begins with a capital letter and ends in a full stop, as what is told must for the next sentence to follow it: Microsoft's
+// words, with which it may end, are as they come.
+func sentence(text string) string {
+	if text == "" {
+		return text
+	}
+	text = strings.ToUpper(text[:1]) + text[1:]
+	if strings.HasSuffix(text, ".") || strings.HasSuffix(text, "!") || strings.HasSuffix(text, "?") {
+		return text
+	}
+	return text + "."
+}
+
+// Test tries each link between this service and the integration's alerts and devices, and returns what it came to, with a stage for
+// each link in the order in which they need each other. A stage that another one keeps from being tried is skipped and names it.
+// It makes at most two calls at each API, and takes at most two minutes; the end of ctx ends it sooner, and what was not tried by
+// then fails.
+func (c *Connection) Test(ctx context.Context) *integrationv1.ConnectivityTest {
+	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, testTimeout)
 	defer cancel()
 	t := &test{connection: c, ctx: ctx}
@@ -46,17 +81,44 @@ func (c *Connection) Test(ctx context.Context) []*integrationv1.ConnectivityStag
 		s.Seen = fmt.Sprintf("%s in %s, devices from %s. The settings go together, and this service's operator allows their hosts.",
 			c.integration.GetApi(), c.integration.GetCloud(), c.devices.GetKind())
 	})
-	auth := t.host(authTarget)
-	api := t.host(apiTarget)
-	token := t.tokenOf(apiTarget, c.alertTokens, auth)
+	credential := t.credential()
+	toEntra := firstFailed(credential, t.authorizationHost())
+	toAlerts := t.host(apiTarget)
+	token := t.tokenOf(apiTarget, c.alertTokens, toEntra, nil)
 	permissions := t.permissions(apiTarget, c.endpoint.GetPermissions(), token)
-	before := firstFailed(token.stage, api, permissions)
-	alerts := t.alerts(before)
-	devices := t.deviceStages(auth)
-	t.clock(firstFailed(before, alerts))
-	t.quota(before, alerts, devices)
+	alerts := t.alerts(firstFailed(token.failed(), permissions, toAlerts))
+	devices := t.deviceStages(toEntra, token)
+	t.clock(causeOf(alerts))
+	t.quota(alerts, devices)
 	t.lifecycle()
-	return t.stages
+	return result(began, t.stages)
+}
+
+// result sums up.
+func result(began time.Time, stages []*stage) *integrationv1.ConnectivityTest {
+	test := &integrationv1.ConnectivityTest{
+		TestTime: timestamppb.New(began), Took: durationpb.New(time.Since(began)), Stages: stages,
+		Health: integrationv1.ConnectivityTest_HEALTH_HEALTHY, Summary: "Every link holds.",
+	}
+	warnings := 0
+	for _, s := range stages {
+		switch s.GetResult() {
+		case failed:
+			test.Health = integrationv1.ConnectivityTest_HEALTH_UNHEALTHY
+			test.Summary = strings.TrimSpace(fmt.Sprintf("%s: %s %s", describe(s), s.GetSeen(), s.GetRemedy()))
+			return test
+		case warned:
+			warnings++
+		}
+	}
+	switch warnings {
+	case 0:
+	case 1:
+		test.Summary = "Every link holds; one stage has a warning."
+	default:
+		test.Summary = fmt.Sprintf("Every link holds; %d stages have warnings.", warnings)
+	}
+	return test
 }
 
 // test is a test under way.
@@ -65,7 +127,9 @@ type test struct {
 	ctx        context.Context //nolint:containedctx // A test lives as long as the call that makes it.
 	stages     []*stage
 
-	probed graph.Probed
+	// unreached are the hosts that were not reached, for causes that differ.
+	unreached []unreached
+	probed    defender.Probed
 }
 
 // run tries one link, unless another that it needs failed. try sets the result where it is not PASSED, and what was seen.
@@ -73,8 +137,7 @@ func (t *test) run(link integrationv1.ConnectivityStage_Link, target integration
 	s := &stage{Link: link, Target: target, Result: passed}
 	t.stages = append(t.stages, s)
 	if needs != nil {
-		s.Result = skipped
-		s.Seen = fmt.Sprintf("Not tried: %s did not hold.", describe(needs))
+		skip(s, needs, "Not tried")
 		return s
 	}
 	ctx, cancel := context.WithTimeout(t.ctx, stageTimeout)
@@ -85,23 +148,53 @@ func (t *test) run(link integrationv1.ConnectivityStage_Link, target integration
 	return s
 }
 
-// firstFailed returns the first stage that failed; nil where none did.
+// leaveOut adds a stage that the settings leave out, and says why.
+func (t *test) leaveOut(link integrationv1.ConnectivityStage_Link, target integrationv1.ConnectivityStage_Target, why string) *stage {
+	s := &stage{Link: link, Target: target, Result: skipped, Seen: why}
+	t.stages = append(t.stages, s)
+	return s
+}
+
+// skip makes a stage one that another's failure skipped.
+func skip(s, because *stage, how string) {
+	s.Result = skipped
+	s.Cause = &integrationv1.ConnectivityStage_Cause{Link: because.GetLink(), Target: because.GetTarget()}
+	s.Seen = fmt.Sprintf("%s: %s failed.", how, describe(because))
+}
+
+// firstFailed returns the first stage that failed; nil where none did. A stage that was skipped because of another's failure stands
+// for that one.
 func firstFailed(stages ...*stage) *stage {
 	for _, s := range stages {
-		if s != nil && s.GetResult() == failed {
-			return s
+		if cause := causeOf(s); cause != nil {
+			return cause
 		}
 	}
 	return nil
 }
 
-// describe names a stage for another that was skipped because of it.
-func describe(s *stage) string {
-	name := s.GetLink().String()
-	if s.GetTarget() != noTarget {
-		name += " of " + s.GetTarget().String()
+// causeOf returns what stands for a stage's failure: itself, or the stage that it was skipped for; nil where there is none.
+func causeOf(s *stage) *stage {
+	switch {
+	case s.GetResult() == failed:
+		return s
+	case s.GetCause() != nil:
+		return &stage{Link: s.GetCause().GetLink(), Target: s.GetCause().GetTarget(), Result: failed}
 	}
-	return name
+	return nil
+}
+
+// describe names a stage in words.
+func describe(s *stage) string {
+	name := strings.TrimPrefix(s.GetLink().String(), "LINK_")
+	if s.GetLink() == integrationv1.ConnectivityStage_LINK_CREDENTIAL {
+		// It is nothing of the host's that it is sent to.
+		return name
+	}
+	of := map[integrationv1.ConnectivityStage_Target]string{
+		authTarget: " of the authorization host", apiTarget: " of the API", deviceTarget: " of the device source",
+	}[s.GetTarget()]
+	return name + of
 }
 
 // fail sets a stage's result from an error.
@@ -110,7 +203,7 @@ func fail(s *stage, err error) {
 	var e *defender.Error
 	switch {
 	case errors.As(err, &e):
-		s.Seen, s.Remedy, s.Reason = e.Problem.GetMessage(), e.Problem.GetRemedy(), e.Problem.GetReason()
+		s.Seen, s.Remedy, s.Reason = sentence(e.Problem.GetMessage()), sentence(e.Problem.GetRemedy()), e.Problem.GetReason()
 		s.UpstreamCode, s.UpstreamRequestId = e.Problem.GetUpstreamCode(), e.Problem.GetUpstreamRequestId()
 	case errors.Is(err, context.DeadlineExceeded):
 		s.Seen = "There was no answer in time."

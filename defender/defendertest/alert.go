@@ -6,8 +6,9 @@ import (
 )
 
 // Alert is an alert as a test describes it. What is left out gets a sensible value when it is added, or is null on the wire.
-// The members and their order on the wire are those of Graph's alert resource
-// (https://learn.microsoft.com/en-us/graph/api/resources/security-alert).
+// Members and enum values are written as Graph's alert resource has them
+// (https://learn.microsoft.com/en-us/graph/api/resources/security-alert); the other APIs show the same alert in their own shape,
+// where ServiceSource is Defender for Endpoint.
 type Alert struct {
 	// ID is the alert's id. Default: "da", a new GUID and "_1", as Defender for Endpoint's look.
 	ID string
@@ -41,7 +42,7 @@ type Alert struct {
 	SystemTags []string
 	// Evidence is what it rests on.
 	Evidence []Evidence
-	// Extra are further members, each complete JSON such as `"new":{"a":1}`, after all others.
+	// Extra are further members, each complete JSON such as `"new":{"a":1}`, after all others, in whatever API's shape.
 	Extra []string
 }
 
@@ -59,8 +60,8 @@ func (a Alert) withDefaults(now time.Time) Alert {
 	a.Title = cmp.Or(a.Title, "Suspicious activity")
 	a.Severity = cmp.Or(a.Severity, "medium")
 	a.Status = cmp.Or(a.Status, "new")
-	a.ServiceSource = cmp.Or(a.ServiceSource, "microsoftDefenderForEndpoint")
-	a.DetectionSource = cmp.Or(a.DetectionSource, "microsoftDefenderForEndpoint")
+	a.ServiceSource = cmp.Or(a.ServiceSource, endpointSource)
+	a.DetectionSource = cmp.Or(a.DetectionSource, endpointSource)
 	if a.LastUpdate.IsZero() {
 		a.LastUpdate = now
 	}
@@ -79,7 +80,7 @@ func (a Alert) withDefaults(now time.Time) Alert {
 
 // productNames are the products as `productName` shows them, by service source.
 func productName(serviceSource string) string {
-	if serviceSource == "microsoftDefenderForEndpoint" {
+	if serviceSource == endpointSource {
 		return "Microsoft Defender for Endpoint"
 	}
 	return ""
@@ -134,10 +135,15 @@ func (a Alert) render(tenantID string) []byte {
 		w.list("evidence", len(a.Evidence), func(i int) { a.Evidence[i].render(w, a.Created) })
 		w.raw("additionalData", "{}")
 		w.raw("customDetails", "{}")
-		for _, member := range a.Extra {
-			w.key("")
-			w.b = append(w.b, member...)
-		}
+		a.extra(w)
 	})
 	return w.b
+}
+
+// extra writes the members that the test adds.
+func (a Alert) extra(w *jsonWriter) {
+	for _, member := range a.Extra {
+		w.key("")
+		w.b = append(w.b, member...)
+	}
 }

@@ -10,32 +10,56 @@ import (
 	"time"
 )
 
-// revision is one version of an alert, rendered once.
+// revision is one version of an alert, rendered once in each API's shape.
 type revision struct {
+	tenant   *Tenant
 	key      string // the alert's id
 	number   int    // of the alert's revisions, from 1
 	sequence int    // of all revisions of the tenant, from 1
-	raw      []byte
+	raw      []byte // as Graph serves it, or as it was given
 	hash     [sha256.Size]byte
-	alert    *Alert // what it was rendered from; nil where the bytes were given
+	alert    *Alert   // what it was rendered from; nil where the bytes were given
+	api      Resource // the one API that has it, where the bytes were given; empty: each that has its service source
 
 	// What is filtered and sorted by.
 	updated, created                time.Time
 	status, severity, serviceSource string
 
 	added     time.Time
+	scheduled bool      // when it becomes visible was said
 	visibleAt time.Time // zero while withheld
 	shown     bool      // it is, or was, served
 	gone      bool      // a later revision took its place
 	replaced  time.Time
+	// Set when it is shown: the alert's revision that was shown before it, and when the alert exporter says that its detections
+	// were processed.
+	before    *revision
+	processed time.Time
 
 	servedTimes             int
 	firstServed, lastServed time.Time
 	lastAsked               time.Time // when the newest request came that it was served to
 
-	// plain is raw for callers that do not send the Prefer header; made when it is first asked for.
-	plainOnce sync.Once
-	plain     []byte
+	// What follows is made when it is first asked for: raw for callers that do not send the Prefer header, the alert as Defender for
+	// Endpoint serves it with evidence and without, and the detections that the revision published.
+	plain                   lazyBytes
+	endpoint, endpointPlain lazyBytes
+	publishOnce             sync.Once
+	published               published
+}
+
+// lazyBytes are bytes that are made once.
+type lazyBytes struct {
+	once  sync.Once
+	bytes []byte
+}
+
+// isIn tells whether an API has the revision: Graph has every alert, the others have Defender for Endpoint's own.
+func (r *revision) isIn(api Resource) bool {
+	if r.api != "" {
+		return r.api == api
+	}
+	return api == Graph || r.serviceSource == endpointSource
 }
 
 // alertTable holds a tenant's revisions. The tenant's mu guards it.
@@ -44,6 +68,7 @@ type alertTable struct {
 	byKey   map[string][]*revision // each by number
 	current map[string]*revision   // what is served of each alert
 	byTime  []*revision            // the same, by last update, then sequence
+	fed     []*revision            // what the alert exporter has published, by when it was processed, then sequence
 	waiting revisionHeap           // not yet visible, not withheld, by visibleAt
 	changed chan struct{}          // closed when something was served or shown; nil while nobody waits
 }
@@ -55,6 +80,11 @@ func newAlertTable() alertTable {
 // byUpdate orders revisions as byTime does.
 func byUpdate(a, b *revision) int {
 	return cmp.Or(a.updated.Compare(b.updated), cmp.Compare(a.sequence, b.sequence))
+}
+
+// byProcessing orders revisions as fed does.
+func byProcessing(a, b *revision) int {
+	return cmp.Or(a.processed.Compare(b.processed), cmp.Compare(a.sequence, b.sequence))
 }
 
 // add takes a revision in. visibleAt is set in it.
@@ -92,8 +122,7 @@ func (t *alertTable) advance(now time.Time) {
 				older.gone, older.replaced = true, now
 			}
 		}
-		r.shown = true
-		t.current[r.key] = r
+		t.show(r)
 		i, _ := slices.BinarySearchFunc(fresh, r, byUpdate)
 		fresh = slices.Insert(fresh, i, r)
 	}
@@ -102,6 +131,27 @@ func (t *alertTable) advance(now time.Time) {
 	}
 	t.byTime = merge(t.byTime, fresh)
 	t.wake()
+}
+
+// show puts a revision into what is served, and publishes its detections. An alert that arrives late was processed late: where it was
+// said when it becomes visible, that is when, and else its last update.
+func (t *alertTable) show(r *revision) {
+	for _, older := range slices.Backward(t.byKey[r.key][:r.number-1]) {
+		if older.shown {
+			r.before = older
+			break
+		}
+	}
+	r.shown = true
+	t.current[r.key] = r
+	r.processed = r.updated
+	if r.scheduled && r.alert != nil {
+		r.processed = ticks(r.visibleAt)
+	}
+	if r.isIn(SIEM) {
+		i, _ := slices.BinarySearchFunc(t.fed, r, byProcessing)
+		t.fed = slices.Insert(t.fed, i, r)
+	}
 }
 
 // hide takes a revision out of what is served.
@@ -168,29 +218,43 @@ func (h *revisionHeap) Pop() any {
 	return r
 }
 
-// rawRevision reads of an element's bytes what it is filtered and sorted by. What cannot be read stays empty.
-func rawRevision(raw []byte) *revision {
-	r := &revision{raw: slices.Clone(raw)}
-	var members map[string]json.RawMessage
+// rawMembers are the members of an element that was given in bytes.
+type rawMembers map[string]json.RawMessage
+
+// membersOf reads an element. There are none where it is no JSON object.
+func membersOf(raw []byte) rawMembers {
+	var members rawMembers
 	if json.Unmarshal(raw, &members) != nil {
-		return r
+		return nil
 	}
-	text := func(name string) string {
-		var s string
-		if json.Unmarshal(members[name], &s) != nil {
-			return ""
+	return members
+}
+
+// text is a member that is a string; empty where it is not.
+func (m rawMembers) text(name string) string {
+	var s string
+	if json.Unmarshal(m[name], &s) != nil {
+		return ""
+	}
+	return s
+}
+
+// time is a member that is a time in one of the layouts; zero where it is not.
+func (m rawMembers) time(name string, layouts ...string) time.Time {
+	for _, layout := range layouts {
+		if at, err := time.Parse(layout, m.text(name)); err == nil {
+			return ticks(at)
 		}
-		return s
 	}
-	instant := func(name string) time.Time {
-		at, err := time.Parse(time.RFC3339Nano, text(name))
-		if err != nil {
-			return time.Time{}
-		}
-		return ticks(at)
+	return time.Time{}
+}
+
+// rawGraphRevision reads of an element's bytes what it is filtered and sorted by. What cannot be read stays empty.
+func rawGraphRevision(raw []byte) *revision {
+	members := membersOf(raw)
+	return &revision{
+		api: Graph, raw: raw, key: members.text("id"),
+		updated: members.time("lastUpdateDateTime", time.RFC3339Nano), created: members.time("createdDateTime", time.RFC3339Nano),
+		status: members.text("status"), severity: members.text("severity"), serviceSource: members.text("serviceSource"),
 	}
-	r.key = text("id")
-	r.updated, r.created = instant("lastUpdateDateTime"), instant("createdDateTime")
-	r.status, r.severity, r.serviceSource = text("status"), text("severity"), text("serviceSource")
-	return r
 }

@@ -19,6 +19,8 @@ type Call struct {
 	Method, Path string
 	// Query are the request's query options, decoded.
 	Query url.Values
+	// Hunting is the text of the hunting query, where it was one.
+	Hunting string
 	// Tenant and App are whose call it was: of the token's grant, or of the form where a token was asked for. They are empty where
 	// that was not readable.
 	Tenant, App string
@@ -28,7 +30,7 @@ type Call struct {
 	Done bool
 	// Faulty says that a fault answered.
 	Faulty bool
-	// Elements is how many alerts or devices the answer held.
+	// Elements is how many alerts, detections, devices or rows the answer held.
 	Elements int
 }
 

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// Device is a machine as Defender for Endpoint knows it. The same value serves the list of machines and an alert's evidence
-// (https://learn.microsoft.com/en-us/defender-endpoint/api/machine). Enum values are written as in the list of machines; evidence
-// shows them with a small first letter, as Graph does.
+// Device is a machine as Defender for Endpoint knows it. The same value serves the list of machines, advanced hunting and an alert's
+// evidence (https://learn.microsoft.com/en-us/defender-endpoint/api/machine). Enum values are written as in the list of machines;
+// evidence shows them with a small first letter, as Graph does.
 type Device struct {
 	// ID is the device id, 40 hexadecimal digits. Default: made of DNSName, the same each time.
 	ID string
@@ -124,20 +124,23 @@ func (d Device) renderMachine() []byte {
 	return w.b
 }
 
-// device is a machine in the list.
+// device is a machine in the list; its fields are the zero value where its bytes were given.
 type device struct {
-	id  string
-	raw []byte
+	id     string
+	raw    []byte
+	fields Device
 }
 
-// AddDevice adds a device to the list of machines, or replaces the one of its id, and returns it with everything filled in.
+// AddDevice adds a device to the list of machines and to advanced hunting's tables, or replaces the one of its id, and returns it with
+// everything filled in.
 func (t *Tenant) AddDevice(d Device) Device {
 	d = d.withDefaults(t.server.Now())
-	t.putDevice(device{id: d.ID, raw: d.renderMachine()})
+	t.putDevice(device{id: d.ID, raw: d.renderMachine(), fields: d})
 	return d
 }
 
-// AddRawDevice adds an element to the list of machines that is served byte for byte. It replaces one of the same id.
+// AddRawDevice adds an element to the list of machines that is served byte for byte. It replaces one of the same id. Advanced hunting
+// does not know it.
 func (t *Tenant) AddRawDevice(id string, json []byte) {
 	t.putDevice(device{id: id, raw: slices.Clone(json)})
 }
@@ -152,7 +155,7 @@ func (t *Tenant) putDevice(d device) {
 	t.devices = append(t.devices, d)
 }
 
-// RemoveDevice takes a device out of the list of machines.
+// RemoveDevice takes a device out of the list of machines and the tables.
 func (t *Tenant) RemoveDevice(id string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -169,6 +172,14 @@ func firstLabel(name string) string {
 func afterFirstLabel(name string) string {
 	_, rest, _ := strings.Cut(name, ".")
 	return rest
+}
+
+// upperFirst makes Defender for Endpoint's spelling of an enum value of Graph's.
+func upperFirst(value string) string {
+	if value == "" {
+		return ""
+	}
+	return strings.ToUpper(value[:1]) + value[1:]
 }
 
 // lowerFirst makes Graph's spelling of an enum value of Defender for Endpoint's.

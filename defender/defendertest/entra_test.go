@@ -3,6 +3,7 @@ package defendertest
 import (
 	"encoding/base64"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -229,5 +230,70 @@ func TestSecretsAreReplaced(t *testing.T) {
 	w.server.AdvanceClock(time.Hour)
 	if got := w.postToken(w.tenant.ID(), form); decode[entraBody](t, got.body).Codes[0] != 7000222 {
 		t.Errorf("the new secret, expired: %s", got.body)
+	}
+}
+
+func TestVersion1Endpoint(t *testing.T) {
+	w := newWorld(t, Options{})
+	post := func(form url.Values) reply {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.server.URL()+"/"+testTenantID+"/oauth2/token", strings.NewReader(form.Encode()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		return w.do(r)
+	}
+	form := tokenForm(Graph)
+	form.Del("scope")
+	form.Set("resource", string(Graph))
+	got := post(form)
+	// Numbers are strings there.
+	body := decode[map[string]string](t, got.body)
+	token := body["access_token"]
+	delete(body, "access_token")
+	want := map[string]string{
+		"token_type": "Bearer", "expires_in": "3599", "ext_expires_in": "3599", "expires_on": "1795172399", "not_before": "1795168800",
+		"resource": string(Graph),
+	}
+	if got.status != http.StatusOK || !maps.Equal(body, want) {
+		t.Errorf("%d %v, want %v", got.status, body, want)
+	}
+	checkError(t, w.get(token, alertsPath), http.StatusOK, "", "")
+
+	for name, tt := range map[string]struct {
+		change func(url.Values)
+		code   int
+	}{
+		"a scope alone":           {func(f url.Values) { f.Del("resource"); f.Set("scope", string(Graph)+"/.default") }, 900144},
+		"a scope for a resource":  {func(f url.Values) { f.Set("resource", string(Graph)+"/.default") }, 500011},
+		"an unknown resource":     {func(f url.Values) { f.Set("resource", "https://other.test") }, 500011},
+		"a wrong secret":          {func(f url.Values) { f.Set("client_secret", "x") }, 7000215},
+		"an unknown application":  {func(f url.Values) { f.Set("client_id", "nobody") }, 700016},
+		"an assertion, malformed": {func(f url.Values) { f.Set("client_assertion", "x"); f.Set("client_assertion_type", assertionType) }, 50027},
+	} {
+		form := tokenForm(Graph)
+		form.Del("scope")
+		form.Set("resource", string(Graph))
+		tt.change(form)
+		if got := post(form); got.status == http.StatusOK || decode[entraBody](t, got.body).Codes[0] != tt.code {
+			t.Errorf("%s: %d %s, want %d", name, got.status, got.body, tt.code)
+		}
+	}
+	if got := len(w.server.Calls(OnRoute(RouteToken))); got != 7 {
+		t.Errorf("%d calls at the token endpoints, want 7", got)
+	}
+}
+
+func TestOpenIDConfiguration(t *testing.T) {
+	w := newWorld(t, Options{})
+	const path = "/v2.0/.well-known/openid-configuration"
+	for _, name := range []string{testTenantID, "contoso.test"} {
+		body := decode[map[string]any](t, w.get("", "/"+name+path).body)
+		if body["token_endpoint"] != w.server.TokenURL(testTenantID) || body["issuer"] != w.server.URL()+"/"+testTenantID+"/v2.0" || body["authorization_endpoint"] == "" {
+			t.Errorf("%s: %v", name, body)
+		}
+	}
+	if got := w.get("", "/nobody"+path); got.status != 400 || decode[entraBody](t, got.body).Codes[0] != 90002 {
+		t.Errorf("an unknown tenant: %d %s", got.status, got.body)
 	}
 }

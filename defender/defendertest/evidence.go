@@ -9,7 +9,10 @@ import (
 // [IPEvidence], [URLEvidence], [RegistryEvidence] or [RawEvidence]
 // (https://learn.microsoft.com/en-us/graph/api/resources/security-alertevidence).
 type Evidence interface {
+	// render writes the item as Graph shows it.
 	render(w *jsonWriter, alertCreated time.Time)
+	// flat is the item as Defender for Endpoint shows it; false where it shows none.
+	flat() (flatEvidence, bool)
 }
 
 // EvidenceBase is what every kind of evidence has.
@@ -252,7 +255,7 @@ func (e RegistryEvidence) render(w *jsonWriter, alertCreated time.Time) {
 	})
 }
 
-// RawEvidence is an item of evidence in JSON, written as it is.
+// RawEvidence is an item of evidence in JSON, written as it is. Graph alone shows it.
 type RawEvidence string
 
 func (e RawEvidence) render(w *jsonWriter, _ time.Time) { w.raw("", string(e)) }

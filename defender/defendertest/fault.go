@@ -38,6 +38,9 @@ func Respond(status int, header http.Header, body string) Responder {
 	}
 }
 
+// Retired answers as an API that was switched off: 410, without a body. What Microsoft will answer is not documented.
+func Retired() Responder { return Respond(http.StatusGone, nil, "") }
+
 // Delay waits before the request is looked at. Time is this machine's: it is the caller that waits.
 func Delay(by time.Duration) Responder {
 	return func(ctx context.Context, _ *http.Request, next func() *Answer) *Answer {

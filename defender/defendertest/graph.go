@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -28,21 +26,24 @@ const (
 	graphDefaultPage = 1000
 )
 
-// graphQuery are the options of a request for alerts.
-type graphQuery struct {
-	filter  filter
-	byField string // lastUpdateDateTime or createdDateTime
-	desc    bool
-	top     int // 0: not given
-	skip    int
-	count   bool
-	after   *cursor
-}
-
-// cursor is where a page that a next link leads to begins: after this place in the order.
-type cursor struct {
-	at       time.Time
-	sequence int
+// graphWords are the names that Graph's $filter and $orderby take (https://learn.microsoft.com/en-us/graph/api/resources/security-alert).
+func graphWords() vocabulary {
+	return vocabulary{
+		properties: map[string]property{
+			"lastUpdateDateTime": propertyUpdated, "createdDateTime": propertyCreated,
+			"status": propertyStatus, "severity": propertySeverity, "serviceSource": propertySource,
+		},
+		members: map[property]map[string]string{
+			propertyStatus:   sameSpelling("unknown", "new", "inProgress", "resolved", "unknownFutureValue"),
+			propertySeverity: sameSpelling("unknown", "informational", "low", "medium", "high", "unknownFutureValue"),
+			propertySource: sameSpelling(
+				"unknown", "microsoftDefenderForEndpoint", "microsoftDefenderForIdentity", "microsoftDefenderForCloudApps",
+				"microsoftDefenderForOffice365", "microsoft365Defender", "azureAdIdentityProtection", "microsoftAppGovernance",
+				"dataLossPrevention", "unknownFutureValue", "microsoftDefenderForCloud", "microsoftSentinel",
+				"microsoftInsiderRiskManagement", "microsoftThreatIntelligence", "microsoftSecurityForAI",
+			),
+		},
+	}
 }
 
 // listAlerts plays `GET /v1.0/security/alerts_v2` (https://learn.microsoft.com/en-us/graph/api/security-list-alerts_v2).
@@ -105,70 +106,10 @@ func graphPage(x *exchange, page []*revision, total int, link string, count bool
 	return a
 }
 
-// selectAlerts returns a page, how many match in all (where the query asks for it), and whether there are more after the page.
-func (t *Tenant) selectAlerts(query graphQuery, size int, now time.Time) (page []*revision, total int, more bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.alerts.advance(now)
-
-	// byTime is in the order of last updates, so bounds on it are found by search; all else is looked at one by one.
-	list := query.filter.narrow(t.alerts.byTime)
-	if query.byField == fieldCreated {
-		list = slices.Clone(list)
-		slices.SortStableFunc(list, func(a, b *revision) int { return a.created.Compare(b.created) })
-	}
-	skip := query.skip
-	for i := range list {
-		r := list[i]
-		if query.desc {
-			r = list[len(list)-1-i]
-		}
-		if !query.filter.takes(r) {
-			continue
-		}
-		total++
-		if query.after != nil && !query.isAfter(r) {
-			continue
-		}
-		switch {
-		case skip > 0:
-			skip--
-		case len(page) < size:
-			page = append(page, r)
-		default:
-			more = true
-			if !query.count {
-				return page, total, more
-			}
-		}
-	}
-	return page, total, more
-}
-
-// sortTime is the time that the query orders by.
-func (q *graphQuery) sortTime(r *revision) time.Time {
-	if q.byField == fieldCreated {
-		return r.created
-	}
-	return r.updated
-}
-
-// isAfter tells whether a revision comes after the cursor.
-func (q *graphQuery) isAfter(r *revision) bool {
-	order := q.sortTime(r).Compare(q.after.at)
-	if order == 0 {
-		order = r.sequence - q.after.sequence
-	}
-	if q.desc {
-		return order < 0
-	}
-	return order > 0
-}
-
 // parseGraphQuery reads the query options, and refuses what Graph refuses or is not played.
-func parseGraphQuery(x *exchange) (graphQuery, *Answer) {
-	// Most recent first is documented; by which time is not.
-	query := graphQuery{byField: fieldCreated, desc: true}
+func parseGraphQuery(x *exchange) (alertQuery, *Answer) {
+	// Most recent first is documented; by which time is not, nor is $orderby. The two times are what production code orders by.
+	query, words := alertQuery{api: Graph, by: propertyCreated, desc: true}, graphWords()
 	values, err := url.ParseQuery(x.request.URL.RawQuery)
 	if err != nil {
 		return query, graphError(x, http.StatusBadRequest, "BadRequest", "The query string cannot be read.")
@@ -180,12 +121,12 @@ func parseGraphQuery(x *exchange) (graphQuery, *Answer) {
 		value := given[0]
 		switch option {
 		case "$filter":
-			if query.filter, err = parseFilter(value); err != nil {
+			if query.filter, err = words.parseFilter(value); err != nil {
 				return query, graphError(x, http.StatusBadRequest, "BadRequest", "Invalid filter clause: "+err.Error())
 			}
 		case "$orderby":
 			var ok bool
-			if query.byField, query.desc, ok = parseOrder(value); !ok {
+			if query.by, query.desc, ok = words.parseOrder(value); !ok {
 				return query, graphError(x, http.StatusBadRequest, "BadRequest", fmt.Sprintf("The query specified in the URI is not valid. The $orderby '%s' cannot be used.", value))
 			}
 		case "$top":
@@ -216,24 +157,13 @@ func parseGraphQuery(x *exchange) (graphQuery, *Answer) {
 	return query, nil
 }
 
-// parseOrder reads an $orderby. It is not documented for alerts_v2; the two times are what production code orders by.
-func parseOrder(value string) (field string, desc, ok bool) {
-	field, direction, _ := strings.Cut(value, " ")
-	ok = (field == fieldUpdated || field == fieldCreated) && (direction == "" || direction == "asc" || direction == "desc")
-	return field, direction == "desc", ok
-}
-
 // nextLink is the address of the page after last: the request's own options, with a token for the place.
-func nextLink(x *exchange, query graphQuery, last *revision) string {
+func nextLink(x *exchange, query alertQuery, last *revision) string {
 	place := fmt.Sprintf("%d.%d", query.sortTime(last).UnixNano(), last.sequence)
 	values := x.request.URL.Query()
 	values.Del("$skip")
 	values.Set("$skiptoken", base64.RawURLEncoding.EncodeToString([]byte(place)))
-	link := url.URL{Scheme: "http", Host: x.request.Host, Path: x.request.URL.Path, RawQuery: values.Encode()}
-	if x.request.TLS != nil {
-		link.Scheme = "https"
-	}
-	return link.String()
+	return x.link(values.Encode())
 }
 
 // parseSkipToken reads what nextLink made.

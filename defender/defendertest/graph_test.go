@@ -17,6 +17,20 @@ func (w *world) addNumbered(n int) {
 	}
 }
 
+// addUnordered adds five alerts out of order, so that every insertion into the order is tried. Their minutes of last update are in
+// their names' order; b1 and b2 share one.
+func (w *world) addUnordered() {
+	at := func(minutes int) time.Time { return fixedClock{}.Now().Add(time.Duration(minutes) * time.Minute) }
+	add := func(id string, updated, created int, status, severity string) {
+		w.tenant.AddAlert(Alert{ID: id, LastUpdate: at(updated), Created: at(created), Status: status, Severity: severity})
+	}
+	add("c", 3, -1, "resolved", "unknown")
+	add("a", 1, -3, "new", "high")
+	add("d", 4, -4, "new", "low")
+	add("b1", 2, -2, "inProgress", "informational")
+	add("b2", 2, -5, "new", "high")
+}
+
 func TestRawBytesAreServedAsAdded(t *testing.T) {
 	w := newWorld(t, Options{})
 	token := w.token(Graph)
@@ -44,18 +58,11 @@ func TestRawBytesAreServedAsAdded(t *testing.T) {
 func TestOrderAndFilter(t *testing.T) {
 	w := newWorld(t, Options{})
 	token := w.token(Graph)
-	at := func(minutes int) time.Time { return fixedClock{}.Now().Add(time.Duration(minutes) * time.Minute) }
-	add := func(id string, updated, created int, status string) {
-		w.tenant.AddAlert(Alert{ID: id, LastUpdate: at(updated), Created: at(created), Status: status})
-	}
-	// Added out of order, so that every insertion into the order is tried.
-	add("c", 3, -1, "resolved")
-	add("a", 1, -3, "new")
-	add("d", 4, -4, "new")
-	add("b1", 2, -2, "inProgress")
-	add("b2", 2, -5, "new")
+	w.addUnordered()
 
-	stamp := func(minutes int) string { return formatTime(at(minutes)) }
+	stamp := func(minutes int) string {
+		return formatTime(fixedClock{}.Now().Add(time.Duration(minutes) * time.Minute))
+	}
 	tests := []struct {
 		name    string
 		options []string

@@ -46,8 +46,8 @@ func laterMembers(property string) []string {
 
 // withoutUnknownMembers is what a caller gets that does not ask for later members.
 func (r *revision) withoutUnknownMembers() []byte {
-	r.plainOnce.Do(func() { r.plain = hideLaterMembers(r.raw) })
-	return r.plain
+	r.plain.once.Do(func() { r.plain.bytes = hideLaterMembers(r.raw) })
+	return r.plain.bytes
 }
 
 // hideLaterMembers replaces later members by unknownFutureValue and leaves every other byte as it is, also those after a fault

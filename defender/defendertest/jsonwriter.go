@@ -44,6 +44,21 @@ func (w *jsonWriter) text(name, value string) {
 	w.quote(value)
 }
 
+// present writes a string, also where it is empty.
+func (w *jsonWriter) present(name, value string) {
+	w.key(name)
+	w.quote(value)
+}
+
+// flag writes a bool; null where it is nil.
+func (w *jsonWriter) flag(name string, value *bool) {
+	if value == nil {
+		w.null(name)
+		return
+	}
+	w.bool(name, *value)
+}
+
 // time writes a time; null where it is zero.
 func (w *jsonWriter) time(name string, value time.Time) {
 	if value.IsZero() {

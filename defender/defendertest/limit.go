@@ -17,13 +17,22 @@ type Rate struct {
 type Limits struct {
 	// GraphAlerts is 150 a minute (https://learn.microsoft.com/en-us/graph/throttling-limits).
 	GraphAlerts []Rate
-	// Machines is 100 a minute and 1,500 an hour (https://learn.microsoft.com/en-us/defender-endpoint/api/get-machines).
+	// Hunting is 45 a minute, of all applications of the tenant together
+	// (https://learn.microsoft.com/en-us/graph/api/resources/security-api-overview).
+	Hunting []Rate
+	// Machines is Defender for Endpoint's: 100 a minute and 1,500 an hour, its lists of machines and of alerts together
+	// (https://learn.microsoft.com/en-us/defender-endpoint/api/get-machines, and what its refusals say that they count by).
 	Machines []Rate
+	// SIEM is the alert exporter's. Microsoft documents none, and nil is none.
+	SIEM []Rate
 }
 
 func (l Limits) withDefaults() Limits {
 	if l.GraphAlerts == nil {
 		l.GraphAlerts = []Rate{{150, time.Minute}}
+	}
+	if l.Hunting == nil {
+		l.Hunting = []Rate{{45, time.Minute}}
 	}
 	if l.Machines == nil {
 		l.Machines = []Rate{{100, time.Minute}, {1500, time.Hour}}
@@ -46,7 +55,7 @@ func (s *Server) limits() Limits {
 
 // limitKey is what calls are counted by.
 type limitKey struct {
-	route, tenant, app string
+	counter, tenant, app string
 }
 
 // limiter counts calls in sliding windows of the server's clock. A call that was refused is not counted.

@@ -49,29 +49,15 @@ func (s *Server) listMachines(x *exchange) *Answer {
 		return endpointError(x, http.StatusNotFound, "ResourceNotFound", "No recent machines were found.")
 	}
 
-	body := make([][]byte, 0, 2*len(page)+2)
-	body = append(body, []byte(`{"@odata.context":"https://api.securitycenter.microsoft.com/api/$metadata#Machines","value":[`))
+	elements := make([][]byte, len(page))
 	for i, d := range page {
-		if i > 0 {
-			body = append(body, []byte{','})
-		}
-		body = append(body, d.raw)
+		elements[i] = d.raw
 	}
-	tail := &jsonWriter{b: []byte{']'}}
+	link := ""
 	if next := skip + len(page); top == 0 && next < total {
-		link := url.URL{Scheme: "http", Host: x.request.Host, Path: x.request.URL.Path, RawQuery: "$skip=" + strconv.Itoa(next)}
-		if x.request.TLS != nil {
-			link.Scheme = "https"
-		}
-		tail.text("@odata.nextLink", link.String())
+		link = x.link("$skip=" + strconv.Itoa(next))
 	}
-	tail.b = append(tail.b, '}')
-	x.call.Elements = len(page)
-	return &Answer{
-		Status: http.StatusOK,
-		Header: http.Header{"Content-Type": {"application/json; odata.metadata=minimal"}},
-		Body:   append(body, tail.b),
-	}
+	return endpointPage(x, "Machines", elements, link)
 }
 
 // machines returns a page of the list, and how long the list is.

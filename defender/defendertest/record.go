@@ -9,11 +9,11 @@ import (
 
 // Revision is what the record knows of one version of an alert. Times are the server's clock.
 type Revision struct {
-	// Key is the alert's id, Number the revision's number among the alert's, from 1.
+	// Key is the alert's id, a raw detection's FullId; Number the revision's number among the alert's, from 1.
 	Key    string
 	Number int
-	// Raw are the bytes as served, not to be modified; Hash is their SHA-256. A caller that does not send `Prefer:
-	// include-unknown-enum-members` may have got others.
+	// Raw are the bytes as Graph serves them, or as they were given, not to be modified; Hash is their SHA-256. A caller that does
+	// not send `Prefer: include-unknown-enum-members` may have got others. [Revision.Elements] has those of every API.
 	Raw  []byte
 	Hash [sha256.Size]byte
 	// LastUpdate and Created are the alert's.
@@ -25,10 +25,36 @@ type Revision struct {
 	Visible   bool
 	// Replaced is when it could not be read any more: a later revision took its place, or the alert was removed. Zero before.
 	Replaced time.Time
-	// Served is how many whole answers held it, the first sent at FirstServed and the last at LastServed. An answer counts when the
-	// connection took all its bytes; whether the caller made use of them, the server cannot know.
+	// Served is how many whole answers held it, of any API, the first sent at FirstServed and the last at LastServed. An answer counts
+	// when the connection took all its bytes; whether the caller made use of them, the server cannot know. An answer of the alert
+	// exporter held it when it had every detection that the revision published: where it published none, any that covers its time.
 	Served                  int
 	FirstServed, LastServed time.Time
+
+	revision  *revision
+	published bool
+}
+
+// Elements are the elements that an API serves of the revision, byte for byte, not to be modified: one of Graph's, one of Defender for
+// Endpoint's with its evidence, and as many of the alert exporter's as the revision published detections when it became visible. There
+// is none where the API does not have the alert.
+func (r Revision) Elements(api Resource) [][]byte {
+	switch {
+	case !r.revision.isIn(api):
+		return nil
+	case api == DefenderForEndpoint:
+		return [][]byte{r.revision.endpointBytes(true)}
+	case api != SIEM:
+		return [][]byte{r.Raw}
+	case !r.published:
+		return nil
+	}
+	rows := r.revision.detections()
+	elements := make([][]byte, len(rows))
+	for i, row := range rows {
+		elements[i] = row.raw
+	}
+	return elements
 }
 
 func (r *revision) snapshot() Revision {
@@ -36,6 +62,7 @@ func (r *revision) snapshot() Revision {
 		Key: r.key, Number: r.number, Raw: r.raw, Hash: r.hash, LastUpdate: r.updated, Created: r.created,
 		Added: r.added, VisibleAt: r.visibleAt, Visible: r.shown && !r.gone, Replaced: r.replaced,
 		Served: r.servedTimes, FirstServed: r.firstServed, LastServed: r.lastServed,
+		revision: r, published: r.shown,
 	}
 }
 

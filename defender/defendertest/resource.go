@@ -9,6 +9,8 @@ const (
 	Graph Resource = "https://graph.microsoft.com"
 	// DefenderForEndpoint is the WindowsDefenderATP application.
 	DefenderForEndpoint Resource = "https://api.securitycenter.microsoft.com"
+	// SIEM is the audience of the alert exporter's tokens: Azure AD Graph, by its name. No role belongs to it.
+	SIEM Resource = "https://graph.windows.net"
 )
 
 // The roles (application permissions) that the simulated APIs know.
@@ -21,6 +23,7 @@ const (
 	RoleMachineReadWrite          = "Machine.ReadWrite.All"
 	RoleAlertRead                 = "Alert.Read.All"
 	RoleAlertReadWrite            = "Alert.ReadWrite.All"
+	RoleThreatHuntingRead         = "ThreatHunting.Read.All"
 )
 
 // resourceNames tells what a scope calls a resource: the application id URIs of all clouds, without `/.default`
@@ -35,6 +38,8 @@ func resourceNames(name string) (Resource, bool) {
 		"https://securitycenter.onmicrosoft.com/windowsatpservice", "fc780465-2017-40d4-a0c5-307022471b92",
 		"https://api-gcc.securitycenter.microsoft.us", "https://api-gov.securitycenter.microsoft.us":
 		return DefenderForEndpoint, true
+	case "https://graph.windows.net", "https://graph.windows.net/":
+		return SIEM, true
 	}
 	return "", false
 }

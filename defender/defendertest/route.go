@@ -1,11 +1,13 @@
 package defendertest
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -13,12 +15,22 @@ import (
 
 // The names of the routes, for [Fault] and [Call].
 const (
-	// RouteToken is Entra's v2.0 token endpoint.
+	// RouteToken is Entra's token endpoints, v2.0 and v1.
 	RouteToken = "token"
+	// RouteOpenID is the description of a tenant's endpoints at Entra.
+	RouteOpenID = "openid-configuration"
+	// RouteIdentity is a machine's managed identity endpoints.
+	RouteIdentity = "managed-identity"
 	// RouteAlerts is Graph's list of alerts.
 	RouteAlerts = "alerts_v2"
+	// RouteHunting is Graph's advanced hunting.
+	RouteHunting = "hunting"
 	// RouteMachines is Defender for Endpoint's list of machines.
 	RouteMachines = "machines"
+	// RouteEndpointAlerts is Defender for Endpoint's list of alerts.
+	RouteEndpointAlerts = "alerts"
+	// RouteSIEM is the alert exporter, the legacy SIEM API.
+	RouteSIEM = "siem"
 	// RouteUnknown is everything else.
 	RouteUnknown = "unknown"
 )
@@ -27,22 +39,43 @@ const (
 type route struct {
 	name     string
 	patterns []string // of net/http's ServeMux
+	// takes says which requests are this route's, where a later one has the same pattern; nil: all.
+	takes func(*Server, *http.Request) bool
 	// api is whose errors it answers with, and whose tokens it takes; nil: no token is needed.
 	api api
-	// roles are those that open it; a token needs one of them.
+	// roles are those that open it; a token needs one of them. Where there are none, it needs none.
 	roles []string
-	// rates are its limits.
-	rates  func(Limits) []Rate
-	handle func(*Server, *exchange) *Answer
+	// rates are its limits. Routes of one counter are counted together; where it has no name, the route is counted alone. Calls are
+	// counted for each application, or for all of the tenant's together.
+	rates     func(Limits) []Rate
+	counter   string
+	perTenant bool
+	handle    func(*Server, *exchange) *Answer
 }
+
+// endpointCounter is what Defender for Endpoint counts calls by, besides tenant and application: the destination.
+const endpointCounter = "Destination"
+
+// endpointAlertsPattern is where Defender for Endpoint has its list of alerts and the alert exporter, at another host, its detections.
+const endpointAlertsPattern = "GET /api/alerts"
 
 // routes is the table of all that is played.
 func routes() []route {
 	return []route{
 		{
 			name:     RouteToken,
-			patterns: []string{"/{tenant}/oauth2/v2.0/token"},
+			patterns: []string{"/{tenant}/oauth2/v2.0/token", "/{tenant}/oauth2/token"},
 			handle:   (*Server).tokenEndpoint,
+		},
+		{
+			name:     RouteOpenID,
+			patterns: []string{"GET /{tenant}/v2.0/.well-known/openid-configuration"},
+			handle:   (*Server).openIDConfiguration,
+		},
+		{
+			name:     RouteIdentity,
+			patterns: []string{"GET " + appServicePath, "GET " + metadataPath},
+			handle:   (*Server).managedIdentity,
 		},
 		{
 			name:     RouteAlerts,
@@ -53,12 +86,42 @@ func routes() []route {
 			handle:   (*Server).listAlerts,
 		},
 		{
+			name: RouteHunting,
+			patterns: []string{
+				"POST /v1.0/security/runHuntingQuery", "POST /v1.0/security/microsoft.graph.security.runHuntingQuery",
+				"POST /beta/security/runHuntingQuery", "POST /beta/security/microsoft.graph.security.runHuntingQuery",
+			},
+			api:       huntingAPI{},
+			roles:     []string{RoleThreatHuntingRead},
+			rates:     func(l Limits) []Rate { return l.Hunting },
+			perTenant: true,
+			handle:    (*Server).runHuntingQuery,
+		},
+		{
 			name:     RouteMachines,
 			patterns: []string{"GET /api/machines", "GET /api/v1.0/machines"},
 			api:      endpointAPI{},
 			roles:    []string{RoleMachineRead, RoleMachineReadWrite},
 			rates:    func(l Limits) []Rate { return l.Machines },
+			counter:  endpointCounter,
 			handle:   (*Server).listMachines,
+		},
+		{
+			name:     RouteSIEM,
+			patterns: []string{endpointAlertsPattern},
+			takes:    (*Server).isForSIEM,
+			api:      siemAPI{},
+			rates:    func(l Limits) []Rate { return l.SIEM },
+			handle:   (*Server).listDetections,
+		},
+		{
+			name:     RouteEndpointAlerts,
+			patterns: []string{endpointAlertsPattern, "GET /api/v1.0/alerts"},
+			api:      endpointAPI{},
+			roles:    []string{RoleAlertRead, RoleAlertReadWrite},
+			rates:    func(l Limits) []Rate { return l.Machines },
+			counter:  endpointCounter,
+			handle:   (*Server).listEndpointAlerts,
 		},
 		{
 			name:     RouteUnknown,
@@ -89,16 +152,23 @@ type exchange struct {
 // handler serves the table.
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
+	byPattern := map[string][]route{}
 	for _, route := range routes() {
 		for _, pattern := range route.patterns {
-			mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { s.serve(route, w, r) })
+			byPattern[pattern] = append(byPattern[pattern], route)
 		}
+	}
+	for pattern, routes := range byPattern {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			i := slices.IndexFunc(routes, func(route route) bool { return route.takes == nil || route.takes(s, r) })
+			s.serve(routes[i], w, r)
+		})
 	}
 	return mux
 }
 
-// maxRequestBody is how large a request's body may be.
-const maxRequestBody = 64 << 10
+// maxRequestBody is how large a request's body may be: a hunting query about hundreds of devices has its room.
+const maxRequestBody = 1 << 20
 
 // serve takes a request through faults, token, roles and limits to the route's handler, and records it.
 func (s *Server) serve(route route, w http.ResponseWriter, r *http.Request) {
@@ -146,11 +216,14 @@ func (s *Server) answer(route route, x *exchange) *Answer {
 	}
 	x.tenant = g.app.tenant
 	x.call.Tenant, x.call.App = x.tenant.id, g.app.id
-	key := limitKey{route: route.name, tenant: x.tenant.id, app: g.app.id}
+	key := limitKey{counter: cmp.Or(route.counter, route.name), tenant: x.tenant.id, app: g.app.id}
+	if route.perTenant {
+		key.app = ""
+	}
 	if ok, spent, wait := s.limiter.take(key, route.rates(s.limits()), x.now); !ok {
 		return route.api.throttled(x, spent, wait)
 	}
-	if !slices.ContainsFunc(route.roles, func(role string) bool { return slices.Contains(g.roles, role) }) {
+	if len(route.roles) > 0 && !slices.ContainsFunc(route.roles, func(role string) bool { return slices.Contains(g.roles, role) }) {
 		return route.api.forbidden(x, fmt.Sprintf("Missing application roles. API required roles: %s, application roles: %s.",
 			strings.Join(route.roles, ","), strings.Join(g.roles, ",")))
 	}
@@ -161,7 +234,7 @@ func (s *Server) answer(route route, x *exchange) *Answer {
 func (x *exchange) setHeaders(h http.Header, route route) {
 	h.Set("Date", x.server.clock.Now().Format(http.TimeFormat))
 	h.Set("Cache-Control", "no-store, no-cache")
-	if route.name == RouteToken {
+	if route.name == RouteToken || route.name == RouteOpenID {
 		h.Set("X-Ms-Request-Id", x.requestID)
 		return
 	}
@@ -175,6 +248,15 @@ func (x *exchange) clientRequestID() string {
 		return id
 	}
 	return x.requestID
+}
+
+// link is the address of the request's own path with other query options, for a next link.
+func (x *exchange) link(rawQuery string) string {
+	link := url.URL{Scheme: "http", Host: x.request.Host, Path: x.request.URL.Path, RawQuery: rawQuery}
+	if x.request.TLS != nil {
+		link.Scheme = "https"
+	}
+	return link.String()
 }
 
 // unknown refuses what is not played: as Graph does below its versions, as Defender for Endpoint does below /api.

@@ -52,7 +52,7 @@ func Run(ctx context.Context, w io.Writer, options RunOptions) (err error) {
 		}
 	}()
 	tenant := s.AddTenant(RunTenantID, "contoso.test")
-	tenant.AddApplication(RunAppID, RunSecret, RoleSecurityAlertRead, RoleMachineRead)
+	tenant.AddApplication(RunAppID, RunSecret, RoleSecurityAlertRead, RoleMachineRead, RoleAlertRead, RoleThreatHuntingRead)
 	report(tenant)
 	if options.Ready != nil {
 		options.Ready(s)
@@ -127,7 +127,7 @@ func runAlert(rng *rand.Rand, now time.Time) Alert {
 // runTemplate is what Run prints first. Its commands are whole: they can be pasted into a shell.
 const runTemplate = `Microsoft is SIMULATED here: nothing below reaches Microsoft, and every alert is made up.
 
-  Simulated Entra, Graph and Defender for Endpoint   {{.URL}}
+  Simulated Entra, Graph, Defender for Endpoint and SIEM API   {{.URL}}
   Tenant {{.Tenant}}, application {{.App}}
   Devices {{.Devices}}
 
@@ -155,6 +155,12 @@ Register the tenant:
       "polling": {"fast_interval": "2s"}
     }
   }' {{.Service}} defender.integration.v1.IntegrationService/RegisterIntegration
+
+The same tenant's other APIs are simulated too. To read one of them, register once more, with an integration_id of its own and:
+
+  "api": "API_DEFENDER_FOR_ENDPOINT"            Defender for Endpoint's own list of alerts
+  "api": "API_SIEM", without "device_source"    the legacy SIEM API
+  "kind": "KIND_HUNTING" in "device_source"     Graph's alerts as above, devices from advanced hunting
 
 Test the connection:
 

@@ -107,6 +107,16 @@ func TestRunPrintsCommandsOfTheRealContract(t *testing.T) {
 			}
 		}
 	}
+	for _, other := range []string{`"api": "API_DEFENDER_FOR_ENDPOINT"`, `"api": "API_SIEM"`, `"kind": "KIND_HUNTING"`} {
+		if !strings.Contains(text, other) {
+			t.Errorf("it does not say how to register with %s", other)
+		}
+	}
+	for _, member := range []string{`{"api": "API_DEFENDER_FOR_ENDPOINT"}`, `{"api": "API_SIEM"}`, `{"deviceSource": {"kind": "KIND_HUNTING"}}`} {
+		if err := protojson.Unmarshal([]byte(member), &integrationv1.Integration{}); err != nil {
+			t.Errorf("%s: %v", member, err)
+		}
+	}
 	if got := strings.Join(methods, " "); got != "RegisterIntegration TestConnectivity StreamAlerts StreamAlerts" {
 		t.Errorf("commands: %s\n%s", got, text)
 	}
@@ -136,6 +146,19 @@ func TestRunServesDevicesAndFreshAlerts(t *testing.T) {
 	token = decode[map[string]any](t, w.postToken(RunTenantID, form).body)["access_token"].(string)
 	if got := w.list(token, "/api/machines"); len(got.Value) != len(SampleDevices()) {
 		t.Errorf("%d machines", len(got.Value))
+	}
+	if got := w.list(token, endpointPath); len(got.Value) < 3 {
+		t.Errorf("%d alerts over Defender for Endpoint", len(got.Value))
+	}
+	form.Set("scope", string(SIEM)+"/.default")
+	token = decode[map[string]any](t, w.postToken(RunTenantID, form).body)["access_token"].(string)
+	if got := w.detections(token); len(got) < 3 {
+		t.Errorf("%d detections", len(got))
+	}
+	form.Set("scope", string(Graph)+"/.default")
+	token = decode[map[string]any](t, w.postToken(RunTenantID, form).body)["access_token"].(string)
+	if got := w.hunted(token, lookUpHead+lookUpTail+"\n| take 1"); len(got) != 1 {
+		t.Errorf("%d devices over hunting", len(got))
 	}
 	for _, r := range s.tenant(RunTenantID).Revisions() {
 		if age := s.Now().Sub(r.LastUpdate); age < 0 || age > time.Minute {

@@ -44,11 +44,30 @@ func (t *Tenant) AddAlerts(alerts iter.Seq[Alert], visibility ...Visibility) int
 	return n
 }
 
-// AddRaw adds an element that is served byte for byte. Its id, times, status, severity and service source are read from it for
-// filters and order; without an id it is a new alert under a key of its own, without a last update it counts as updated now. It
-// need not be valid JSON. It returns the key that the record knows it by.
+// AddRaw adds an element that Graph serves byte for byte, and no other API. Its id, times, status, severity and service source are
+// read from it for filters and order; without an id it is a new alert under a key of its own, without a last update it counts as
+// updated now. It need not be valid JSON. It returns the key that the record knows it by.
+//
+// An element of the id of another alert is a revision of that, also where the other is of another API: what came before is not served
+// any more.
 func (t *Tenant) AddRaw(raw []byte, visibility ...Visibility) string {
-	r := rawRevision(raw)
+	return t.addRaw(rawGraphRevision(slices.Clone(raw)), visibility)
+}
+
+// AddRawEndpointAlert is AddRaw for Defender for Endpoint's list of alerts. The bytes are the same whether the evidence was asked for
+// or not.
+func (t *Tenant) AddRawEndpointAlert(raw []byte, visibility ...Visibility) string {
+	return t.addRaw(rawEndpointRevision(slices.Clone(raw)), visibility)
+}
+
+// AddRawDetection is AddRaw for the alert exporter. The key is the FullId. The row is found by the LastProcessedTimeUtc in it, whenever
+// it becomes visible; another of its FullId stands beside it.
+func (t *Tenant) AddRawDetection(raw []byte, visibility ...Visibility) string {
+	return t.addRaw(rawDetectionRevision(slices.Clone(raw)), visibility)
+}
+
+// addRaw adds a revision of which the bytes were given.
+func (t *Tenant) addRaw(r *revision, visibility []Visibility) string {
 	r.hash = sha256.Sum256(r.raw)
 	if r.updated.IsZero() {
 		r.updated = ticks(t.server.Now())
@@ -64,7 +83,7 @@ func (t *Tenant) AddRaw(raw []byte, visibility ...Visibility) string {
 }
 
 // Change adds a revision of an alert: change gets the newest one and alters it. Its last update moves to the server's time, or
-// by a tick where that is not later, unless change sets it. Alerts that were added raw are changed with [Tenant.AddRaw].
+// by a tick where that is not later, unless change sets it. Alerts that were added raw are changed by adding them raw again.
 func (t *Tenant) Change(id string, change func(*Alert), visibility ...Visibility) (Alert, error) {
 	now := t.server.Now()
 	t.mu.Lock()
@@ -123,6 +142,7 @@ func (t *Tenant) RemoveAlert(key string) {
 		}
 	}
 	delete(t.alerts.current, key)
+	t.alerts.fed = slices.DeleteFunc(t.alerts.fed, func(r *revision) bool { return r.key == key })
 }
 
 // rendered makes a revision of an alert.
@@ -139,7 +159,7 @@ func rendered(a Alert, tenantID string) *revision {
 // finds the revision.
 func (t *Tenant) add(r *revision, visibility []Visibility) {
 	now := t.server.Now()
-	r.added, r.visibleAt = now, now
+	r.tenant, r.added, r.visibleAt, r.scheduled = t, now, now, len(visibility) > 0
 	for _, v := range visibility {
 		v(r)
 	}

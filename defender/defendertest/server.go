@@ -32,8 +32,14 @@ type Options struct {
 	Limits Limits
 	// Graph are the settings of Graph's alerts.
 	Graph GraphOptions
+	// Hunting are the settings of advanced hunting.
+	Hunting HuntingOptions
 	// Machines are the settings of the list of machines.
 	Machines MachinesOptions
+	// EndpointAlerts are the settings of Defender for Endpoint's list of alerts.
+	EndpointAlerts EndpointAlertsOptions
+	// SIEM are the settings of the alert exporter.
+	SIEM SIEMOptions
 	// Log takes what net/http has to say, such as failed TLS handshakes. Default: nowhere.
 	Log *slog.Logger
 }
@@ -64,7 +70,10 @@ func New(options Options) (*Server, error) {
 	options.TokenLifetime = cmp.Or(options.TokenLifetime, 3599*time.Second)
 	options.Limits = options.Limits.withDefaults()
 	options.Graph.PageSize = cmp.Or(options.Graph.PageSize, graphDefaultPage)
+	options.Hunting.MaxRows = cmp.Or(options.Hunting.MaxRows, huntingMaxRows)
+	options.Hunting.MaxBytes = cmp.Or(options.Hunting.MaxBytes, huntingMaxBytes)
 	options.Machines.PageSize = cmp.Or(options.Machines.PageSize, machinesMaxPage)
+	options.EndpointAlerts.PageSize = cmp.Or(options.EndpointAlerts.PageSize, endpointMaxTop)
 	if options.Clock == nil {
 		options.Clock = systemClock{}
 	}
@@ -133,6 +142,9 @@ func (s *Server) URL() string {
 
 // TokenURL is the v2.0 token endpoint of a tenant.
 func (s *Server) TokenURL(tenant string) string { return s.URL() + "/" + tenant + "/oauth2/v2.0/token" }
+
+// TokenURLV1 is the v1 token endpoint of a tenant.
+func (s *Server) TokenURLV1(tenant string) string { return s.URL() + "/" + tenant + "/oauth2/token" }
 
 // Host is the address that the server listens on, without the port.
 func (s *Server) Host() string {

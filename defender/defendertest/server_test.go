@@ -134,7 +134,7 @@ func BenchmarkServe(b *testing.B) {
 	for b.Loop() {
 		read, bytes := 0, 0
 		for from := (fixedClock{}).Now(); read < n; {
-			query := graphQuery{byField: fieldUpdated, filter: filter{{field: fieldUpdated, operator: "ge", time: ticks(from)}}}
+			query := alertQuery{api: Graph, by: propertyUpdated, filter: filter{{property: propertyUpdated, operator: "ge", time: ticks(from)}}}
 			page, _, _ := tenant.selectAlerts(query, graphMaxTop, x.now)
 			bytes += graphPage(x, page, 0, "", false).bodySize()
 			read += len(page)

@@ -1,6 +1,7 @@
 package defendertest
 
 import (
+	"crypto/x509"
 	"slices"
 	"strings"
 	"sync"
@@ -60,15 +61,19 @@ func (t *Tenant) hasResource(resource Resource) bool {
 	return !slices.Contains(t.disabled, resource)
 }
 
-// Application is an application registered in a tenant, with its secrets and the roles that an administrator consented to.
+// Application is an application registered in a tenant, with its credentials and the roles that an administrator consented to. A
+// managed identity is one, too.
 type Application struct {
 	tenant *Tenant
 	id     string
 
-	mu       sync.Mutex
-	secrets  []secret
-	roles    []string
-	disabled bool
+	mu           sync.Mutex
+	secrets      []secret
+	certificates []*x509.Certificate
+	federated    []federatedCredential
+	identity     identityKind
+	roles        []string
+	disabled     bool
 }
 
 type secret struct {

@@ -36,10 +36,18 @@ func (g grants) prune(now time.Time) {
 	maps.DeleteFunc(g, func(_ string, grant *grant) bool { return now.Sub(grant.expires) > time.Hour })
 }
 
+// proof is what an application proved itself by, as the claim `appidacr` tells it.
+type proof string
+
+const (
+	provedBySecret    proof = "1"
+	provedByAssertion proof = "2"
+)
+
 // issue makes a token of an application for a resource. It looks like Entra's: a JWT with the claims that operators look at
 // (https://learn.microsoft.com/en-us/entra/identity-platform/access-token-claims-reference), `roles` absent where nothing was
 // consented to. Its signature is random: APIs know it by heart.
-func (s *Server) issue(app *Application, resource Resource) (string, error) {
+func (s *Server) issue(app *Application, resource Resource, proof proof) (string, error) {
 	now := s.clock.Now()
 	claims := struct {
 		Audience  string   `json:"aud"`
@@ -60,7 +68,7 @@ func (s *Server) issue(app *Application, resource Resource) (string, error) {
 		NotBefore: now.Unix(),
 		Expires:   now.Add(s.options.TokenLifetime).Unix(),
 		AppID:     app.id,
-		AppIDACR:  "1",
+		AppIDACR:  string(proof),
 		Roles:     app.rolesOf(resource),
 		TenantID:  app.tenant.id,
 		Unique:    rand.Text(),

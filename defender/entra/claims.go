@@ -24,16 +24,24 @@ const maxClaims = 64 << 10
 // ReadClaims decodes a token's claims without verifying it: the API does that. The error repeats nothing of the token.
 func ReadClaims(token string) (Claims, error) {
 	var claims Claims
+	if err := decodeClaims(token, &claims); err != nil {
+		return Claims{}, err
+	}
+	return claims, nil
+}
+
+// decodeClaims decodes the claims of a JSON Web Token (https://www.rfc-editor.org/rfc/rfc7519) into a struct.
+func decodeClaims(token string, claims any) error {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 || len(parts[1]) > maxClaims {
-		return claims, errors.New("the token is not a JSON Web Token")
+		return errors.New("the token is not a JSON Web Token")
 	}
 	raw, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(parts[1], "="))
 	if err != nil {
-		return claims, errors.New("the token's claims are not in base64")
+		return errors.New("the token's claims are not in base64")
 	}
-	if json.Unmarshal(raw, &claims) != nil {
-		return Claims{}, errors.New("the token's claims are not the JSON that was expected")
+	if json.Unmarshal(raw, claims) != nil {
+		return errors.New("the token's claims are not the JSON that was expected")
 	}
-	return claims, nil
+	return nil
 }

@@ -1,5 +1,10 @@
-// Package entra gets tokens from Microsoft Entra: OAuth 2.0 client credentials at the v2.0 endpoint
-// (https://learn.microsoft.com/en-us/entra/identity-platform/v2-oauth2-client-creds-grant-flow), cached and renewed early.
+// Package entra gets tokens from Microsoft Entra for an application, cached and renewed early: OAuth 2.0 client credentials
+// (https://learn.microsoft.com/en-us/entra/identity-platform/v2-oauth2-client-creds-grant-flow) with a client secret, a certificate or
+// a federated token, and the managed identity of the Azure resource that the service runs on.
+//
+// What is the same for all of them is here: the answer to a token request is read by one function (answer.go), refusals are told in
+// the same words (refusal.go), and whatever goes over the wire passes one place that bounds it and knows what was secret in it
+// (wire.go). Credentials differ in what they ask with.
 //
 // No error and no log line of it holds a secret or a token.
 package entra
@@ -8,15 +13,13 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/url"
-	"strings"
 	"time"
 
-	"golang.org/x/oauth2"
-	"golang.org/x/oauth2/clientcredentials"
-
 	"defender-integration/defender"
+	"defender-integration/defender/outbound"
 	"defender-integration/defender/rest"
+	"defender-integration/defender/secretsdir"
+	storev1 "defender-integration/gen/defender/integration/store/v1"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
 
@@ -28,85 +31,77 @@ const (
 	// renewPause is how long an early renewal that failed is not tried again while the token still holds: Entra punishes
 	// those who ask again and again (AADSTS50196).
 	renewPause = 30 * time.Second
-	// requestTimeout bounds a token request as a whole.
+	// requestTimeout bounds what it takes to get a token as a whole.
 	requestTimeout = 30 * time.Second
 )
 
-// Config is what a [Source] is made of. All fields must be set.
+// Config is what a [Source] is made of. All fields must be set, but for those that say otherwise.
 type Config struct {
-	// TokenURL is the token endpoint. The secret is sent to it and to nothing else.
-	TokenURL string
-	// ClientID is the application's id.
-	ClientID string
-	// ClientSecret is its secret.
-	ClientSecret string
-	// Scope is what the tokens are for, such as `https://graph.microsoft.com/.default`.
-	Scope string
-	// HTTP makes the requests; it must not follow redirects. See [rest.NewHTTPClient].
+	// Authentication is the integration's, completed; see [defender.Complete]. Its scope and resource are not read, and neither are
+	// its values of secrets.
+	Authentication *integrationv1.Authentication
+	// Secrets are the integration's. May be nil where the credential has none of them.
+	Secrets *storev1.Secrets
+	// Files is the folder that files of credentials are in. May be nil where there is none: who needs it is told so.
+	Files *secretsdir.Dir
+	// Scope is what the tokens are for at a v2.0 token endpoint and for a managed identity, such as
+	// `https://graph.microsoft.com/.default`; Resource is it at a v1 token endpoint, with a client secret alone, such as
+	// `https://graph.windows.net`. One of them is set. See [defender.DeviceTarget].
+	Scope, Resource string
+	// HTTP makes the requests, and must not follow redirects; see [rest.NewHTTPClient]. A managed identity does not use it. Of sources
+	// that are shared, the first one's makes the requests of all: it must go on working as long as one of them is used.
 	HTTP *http.Client
+	// Way names the proxy and the trust that HTTP goes by: integrations with another one do not share a source. Empty is a name.
+	Way string
 	// UserAgent names this service and its version.
 	UserAgent string
 }
 
-// Source gives tokens for one scope, and asks Entra only when it must. It is safe for concurrent use: those who come while a
-// token is asked for wait for that one.
+// Source gives tokens for one scope or resource, and asks Entra only when it must. It is safe for concurrent use: those who come
+// while a token is asked for wait for that one. It runs nothing by itself.
 type Source struct {
-	config clientcredentials.Config
-	http   *http.Client
-	host   string
+	credential credential
+	wire       wireConfig
 	// turn holds one value while nobody works on what follows it.
 	turn chan struct{}
 
-	token     *oauth2.Token
+	token     token
 	renewFrom time.Time
 }
 
-// NewSource returns a source. It asks for nothing yet.
-func NewSource(config Config) *Source {
-	s := &Source{
-		config: clientcredentials.Config{
-			ClientID: config.ClientID, ClientSecret: config.ClientSecret,
-			TokenURL: config.TokenURL, Scopes: []string{config.Scope},
-			// The zero value would try HTTP Basic first, and repeat each request that fails.
-			AuthStyle: oauth2.AuthStyleInParams,
-		},
-		turn: make(chan struct{}, 1),
-		host: "the authorization host",
-	}
-	if u, err := url.Parse(config.TokenURL); err == nil {
-		s.host = u.Host
-	}
-	client := *config.HTTP
-	client.Transport = &agent{next: config.HTTP.Transport, name: config.UserAgent}
-	client.Timeout = requestTimeout
-	s.http = &client
+// NewSource returns a source. It asks for nothing yet, and reads no file. Where the settings do not go together, the error is a
+// *defender.Error with the reason CONFIGURATION_INVALID.
+func NewSource(config Config) (*Source, error) {
+	s := &Source{turn: make(chan struct{}, 1)}
 	s.turn <- struct{}{}
-	return s
-}
-
-// agent sets the User-Agent of token requests, which x/oauth2 offers no way to set.
-type agent struct {
-	next http.RoundTripper
-	name string
-}
-
-// RoundTrip makes the request under the service's name.
-func (a *agent) RoundTrip(request *http.Request) (*http.Response, error) {
-	request = request.Clone(request.Context())
-	request.Header.Set("User-Agent", a.name)
-	return a.next.RoundTrip(request)
+	var err error
+	if s.credential, s.wire, err = newCredential(config); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // Token returns a token that is good for a while yet. An error is a *defender.Error, or the cause of ctx's end.
 func (s *Source) Token(ctx context.Context) (string, error) { return s.get(ctx, "", false) }
 
-// Fresh asks Entra for a new token, however good the cached one is: whether Entra gives one now.
+// Fresh asks for a new token, however good the cached one is: whether Entra gives one now. For a managed identity, whether the
+// machine's endpoint does, which has a cache of its own.
 func (s *Source) Fresh(ctx context.Context) (string, error) { return s.get(ctx, "", true) }
 
-// Renew returns another token than refused, which an API refused. Where another caller has renewed it meanwhile, that one is
-// returned, so that one refused token brings one request.
+// Renew returns a token that was got after refused, which an API refused. Where another caller has renewed it meanwhile, that one is
+// returned, so that one refused token brings one request. It may be the same token again where a managed identity's endpoint
+// answers from its cache.
 func (s *Source) Renew(ctx context.Context, refused string) (string, error) {
 	return s.get(ctx, refused, false)
+}
+
+// Inspect says what the credential is and how long it is good, from its files as they are now. It sends nothing. Where the credential
+// cannot be used, the error is the one that asking for a token would give.
+func (s *Source) Inspect(ctx context.Context) (Inspection, error) {
+	if ctx.Err() != nil {
+		return Inspection{}, context.Cause(ctx)
+	}
+	return s.credential.inspect()
 }
 
 func (s *Source) get(ctx context.Context, refused string, fresh bool) (string, error) {
@@ -118,70 +113,83 @@ func (s *Source) get(ctx context.Context, refused string, fresh bool) (string, e
 	defer func() { s.turn <- struct{}{} }()
 
 	now := time.Now()
-	good := !fresh && s.token != nil && s.token.AccessToken != refused && now.Before(s.token.Expiry)
+	good := !fresh && s.token.value != refused && now.Before(s.token.expires)
 	if good && now.Before(s.renewFrom) {
-		return s.token.AccessToken, nil
+		return s.token.value, nil
 	}
-	token, err := s.request(ctx)
+	got, err := s.request(ctx)
 	if err != nil {
 		if good && ctx.Err() == nil {
 			s.renewFrom = now.Add(renewPause)
-			return s.token.AccessToken, nil
+			return s.token.value, nil
 		}
 		return "", err
 	}
-	s.token = token
-	life := token.Expiry.Sub(now)
-	s.renewFrom = token.Expiry.Add(-min(renewBefore, life/renewShare))
-	return token.AccessToken, nil
+	s.token = got
+	life := got.expires.Sub(now)
+	s.renewFrom = got.expires.Add(-min(renewBefore, life/renewShare))
+	if !got.renew.IsZero() && got.renew.Before(s.renewFrom) {
+		s.renewFrom = got.renew
+	}
+	return got.value, nil
 }
 
-// request asks Entra for a token.
-func (s *Source) request(ctx context.Context) (*oauth2.Token, error) {
-	token, err := s.config.Token(context.WithValue(ctx, oauth2.HTTPClient, s.http))
-	var refused *oauth2.RetrieveError
-	switch {
-	case err == nil && token.Expiry.IsZero():
-		return nil, s.invalid("a token without saying how long it is good (expires_in)")
-	case err == nil && !token.Expiry.After(time.Now()):
-		return nil, s.invalid("a token that has expired already")
-	case err == nil && strings.ContainsFunc(token.AccessToken, func(r rune) bool { return r <= ' ' || r > '~' }):
-		return nil, s.invalid("a token that is no token")
-	case err == nil:
-		return token, nil
-	case ctx.Err() != nil:
-		return nil, context.Cause(ctx)
-	case errors.As(err, &refused):
-		return nil, s.refusal(refused)
+// request asks for a token.
+func (s *Source) request(ctx context.Context) (token, error) {
+	timed, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	w := &wire{wireConfig: s.wire}
+	err := s.credential.ask(timed, w.client())
+	if ctx.Err() != nil {
+		return token{}, context.Cause(ctx)
 	}
-	if _, ok := errors.AsType[*url.Error](err); ok {
-		return nil, rest.Unreachable("Entra", s.host, err)
+	if told, ok := errors.AsType[*defender.Error](err); ok {
+		return token{}, told
 	}
-	// x/oauth2 tells of a body that it cannot read with words of its own; they are dropped, since they can quote the body.
-	if strings.Contains(err.Error(), "missing access_token") {
-		return nil, s.invalid("no token (access_token)")
+	if w.err != nil {
+		return token{}, w.failure()
 	}
-	return nil, s.invalid("something else than the JSON of a token")
+	// From here on the answer speaks, not the error: libraries quote bodies in theirs.
+	got, err := w.read()
+	if err != nil {
+		return token{}, err
+	}
+	return got, nil
 }
 
-// invalid is the error of a 200 that is not what Entra answers.
-func (s *Source) invalid(got string) *defender.Error {
-	return &defender.Error{Problem: &integrationv1.Problem{
-		Reason:     integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_INVALID_ANSWER,
-		Message:    "Asked for a token, " + s.host + " answered " + got + ".",
-		Remedy:     "Check the authorization URL, and whether a proxy or a sign-in page answers in Entra's place.",
-		HttpStatus: http.StatusOK,
+// failure tells why there was no answer.
+func (w *wire) failure() error {
+	if elsewhere, ok := errors.AsType[*elsewhereError](w.err); ok {
+		return w.misled(elsewhere.host)
+	}
+	if errors.Is(w.err, errTooLong) {
+		return w.invalid("more than the JSON of a token could be")
+	}
+	if w.managed != nil {
+		return w.managed.unreachable(w.err)
+	}
+	e := outbound.Problem("Entra", w.host, w.err)
+	// What is no HTTP is quoted in the library's words, and could repeat what was sent.
+	if e.Err != nil && w.conceal(e.Err.Error()) != e.Err.Error() {
+		e.Err = nil
+	}
+	return e
+}
+
+// invalid is the error of an answer that is not what Entra answers.
+func (w *wire) invalid(got string) *defender.Error {
+	remedy := "Check the authorization URL, and whether a proxy or a sign-in page answers in Entra's place."
+	if w.managed != nil {
+		remedy = "Check that what answers there is the machine's managed identity endpoint."
+	}
+	e := &defender.Error{Problem: &integrationv1.Problem{
+		Reason:  integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_INVALID_ANSWER,
+		Message: "Asked for a token, " + w.host + " answered " + got + ".",
+		Remedy:  remedy,
 	}}
-}
-
-// conceal takes the secret out of words that came from outside.
-func (s *Source) conceal(text string) string {
-	secret := s.config.ClientSecret
-	if secret == "" {
-		return text
+	if w.last != nil {
+		e.Problem.HttpStatus = int32(w.last.status)
+		e.Problem.UpstreamRequestId = rest.Excerpt(w.conceal(w.last.header.Get("X-Ms-Request-Id")))
 	}
-	for _, form := range []string{secret, url.QueryEscape(secret), url.PathEscape(secret)} {
-		text = strings.ReplaceAll(text, form, "[secret]")
-	}
-	return text
+	return e
 }

@@ -3,45 +3,22 @@ package entra
 import (
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
-
-	"defender-integration/defender"
 	"defender-integration/defender/rest"
+	storev1 "defender-integration/gen/defender/integration/store/v1"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-const plantedSecret = "planted~s&cret/+ value"
-
-// entraFunc plays Entra without a network.
-type entraFunc func(*http.Request) (*http.Response, error)
-
-func (f entraFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
-
-func answer(status int, body string) *http.Response {
-	return &http.Response{StatusCode: status, Status: http.StatusText(status), Header: http.Header{"Content-Type": {"application/json"}},
-		Body: io.NopCloser(strings.NewReader(body))}
-}
-
-func newTestSource(play entraFunc) *Source {
-	return NewSource(Config{
-		TokenURL: "https://login.test/tenant/oauth2/v2.0/token", ClientID: "client", ClientSecret: plantedSecret,
-		Scope: "https://graph.test/.default", HTTP: rest.NewHTTPClient(play), UserAgent: "defender-integration/test",
-	})
-}
-
 func TestRequest(t *testing.T) {
-	source := newTestSource(func(r *http.Request) (*http.Response, error) {
+	source := newTestSource(t, func(r *http.Request) (*http.Response, error) {
 		if err := r.ParseForm(); err != nil {
 			t.Error(err)
 		}
@@ -56,7 +33,7 @@ func TestRequest(t *testing.T) {
 		if _, _, basic := r.BasicAuth(); basic || r.Header.Get("User-Agent") != "defender-integration/test" || r.Method != http.MethodPost {
 			t.Errorf("request is %s %v", r.Method, r.Header)
 		}
-		return answer(200, `{"token_type":"Bearer","expires_in":"3599","access_token":"t"}`), nil
+		return reply(200, `{"token_type":"Bearer","expires_in":"3599","access_token":"t"}`), nil
 	})
 	if token, err := source.Token(t.Context()); err != nil || token != "t" {
 		t.Fatalf("token %q, error %v", token, err)
@@ -66,12 +43,12 @@ func TestRequest(t *testing.T) {
 func TestCacheAndRenewal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked, fails := 0, false
-		source := newTestSource(func(*http.Request) (*http.Response, error) {
+		source := newTestSource(t, func(*http.Request) (*http.Response, error) {
 			asked++
 			if fails {
-				return answer(500, ``), nil
+				return reply(500, ``), nil
 			}
-			return answer(200, `{"token_type":"Bearer","expires_in":3600,"access_token":"t`+strings.Repeat("x", asked)+`"}`), nil
+			return reply(200, `{"token_type":"Bearer","expires_in":3600,"access_token":"t`+strings.Repeat("x", asked)+`"}`), nil
 		})
 		want := func(requests int) string {
 			t.Helper()
@@ -110,10 +87,10 @@ func TestCacheAndRenewal(t *testing.T) {
 func TestOneRenewalForAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0
-		source := newTestSource(func(*http.Request) (*http.Response, error) {
+		source := newTestSource(t, func(*http.Request) (*http.Response, error) {
 			asked++
 			time.Sleep(time.Second)
-			return answer(200, `{"token_type":"Bearer","expires_in":3600,"access_token":"t`+strings.Repeat("x", asked)+`"}`), nil
+			return reply(200, `{"token_type":"Bearer","expires_in":3600,"access_token":"t`+strings.Repeat("x", asked)+`"}`), nil
 		})
 		refused, err := source.Token(t.Context())
 		if err != nil {
@@ -139,7 +116,7 @@ func TestOneRenewalForAll(t *testing.T) {
 
 func TestWaitingEndsWithContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		source := newTestSource(func(r *http.Request) (*http.Response, error) {
+		source := newTestSource(t, func(r *http.Request) (*http.Response, error) {
 			<-r.Context().Done()
 			return nil, r.Context().Err()
 		})
@@ -163,86 +140,100 @@ func TestWaitingEndsWithContext(t *testing.T) {
 	})
 }
 
-func TestRefusals(t *testing.T) {
-	refusal := func(standard, code, text string) string {
-		return `{"error":"` + standard + `","error_description":"AADSTS` + code + `: ` + text + `\r\nTrace ID: tr\r\nCorrelation ID: co\r\nTimestamp: 2026-01-02 03:04:05Z","error_codes":[` + code + `],"trace_id":"tr","correlation_id":"co"}`
+func TestRequestOfVersion1(t *testing.T) {
+	config := secretConfig(entraFunc(func(r *http.Request) (*http.Response, error) {
+		if err := r.ParseForm(); err != nil {
+			t.Error(err)
+		}
+		if r.PostForm.Get("resource") != "https://graph.windows.net" || r.PostForm.Has("scope") || r.URL.Path != "/tenant/oauth2/token" {
+			t.Errorf("request is %s %v", r.URL, r.PostForm)
+		}
+		return reply(200, `{"token_type":"Bearer","expires_in":"3599","access_token":"t"}`), nil
+	}))
+	config.Authentication.AuthorizationUrl = "https://login.test/tenant/oauth2/token"
+	config.Scope, config.Resource = "", "https://graph.windows.net"
+	source, err := NewSource(config)
+	if err != nil {
+		t.Fatal(err)
 	}
-	tests := []struct {
-		name      string
-		status    int
-		body      string
-		reason    integrationv1.ErrorReason
-		permanent bool
-		code      string
-		message   string
-		remedy    string
-	}{
-		{"wrong secret", 401, refusal("invalid_client", "7000215", "Invalid client secret provided."), auth, true, "AADSTS7000215", "client secret is wrong", "Value, not its Secret ID"},
-		{"expired secret", 401, refusal("invalid_client", "7000222", "x"), auth, true, "AADSTS7000222", "has expired", "new secret"},
-		{"unknown application", 400, refusal("unauthorized_client", "700016", "x"), auth, true, "AADSTS700016", "does not know the application", "client) id"},
-		{"unknown tenant", 400, refusal("invalid_request", "90002", "x"), auth, true, "AADSTS90002", "no such tenant", "cloud"},
-		{"another cloud", 400, refusal("invalid_request", "900432", "x"), auth, true, "AADSTS900432", "another national cloud", "tenant's cloud"},
-		{"unknown resource", 400, refusal("invalid_resource", "500011", "x"), auth, true, "AADSTS500011", "not known in the tenant", "Defender"},
-		{"conditional access", 400, refusal("invalid_grant", "53003", "x"), auth, true, "AADSTS53003", "Conditional Access", "policies"},
-		{"scope", 400, refusal("invalid_scope", "1002012", "x"), auth, true, "AADSTS1002012", "scope", "/.default"},
-		{"unknown code", 400, refusal("invalid_client", "123456", "Something new."), auth, true, "AADSTS123456", "Something new.", "tenant"},
-		{"no code", 400, `{"error":"unauthorized_client"}`, auth, true, "unauthorized_client", "does not accept the application", "tenant"},
-		{"code in the text alone", 400, `{"error":"invalid_client","error_description":"AADSTS7000215: x Trace ID: y"}`, auth, true, "AADSTS7000215", "client secret is wrong", "Value"},
-		{"transient code", 400, refusal("invalid_request", "90033", "x"), integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_FAILED, false, "AADSTS90033", "failed", "tried again"},
-		{"temporarily unavailable", 400, `{"error":"temporarily_unavailable"}`, integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_FAILED, false, "temporarily_unavailable", "failed", "tried again"},
-		{"500", 500, `oops`, integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_FAILED, false, "", "HTTP status 500", "tried again"},
-		{"429", 429, `{}`, integrationv1.ErrorReason_ERROR_REASON_THROTTLED, false, "", "less often", "by itself"},
-		{"loop", 400, refusal("invalid_grant", "50196", "x"), integrationv1.ErrorReason_ERROR_REASON_THROTTLED, false, "AADSTS50196", "less often", "by itself"},
-		{"redirect", 302, ``, invalidAnswer, false, "", "redirect", "authorization URL"},
-		{"404 in HTML", 404, `<html>`, invalidAnswer, false, "", "without saying why", "authorization URL"},
-		{"HTML", 200, `<html>sign in</html>`, invalidAnswer, false, "", "something else than the JSON", "proxy"},
-		{"empty", 200, ``, invalidAnswer, false, "", "something else than the JSON", "proxy"},
-		{"no token", 200, `{"token_type":"Bearer","expires_in":3600}`, invalidAnswer, false, "", "no token", "proxy"},
-		{"empty token", 200, `{"token_type":"Bearer","expires_in":3600,"access_token":""}`, invalidAnswer, false, "", "no token", "proxy"},
-		{"no life", 200, `{"token_type":"Bearer","access_token":"t"}`, invalidAnswer, false, "", "expires_in", "proxy"},
-		{"expired", 200, `{"token_type":"Bearer","access_token":"t","expires_in":-5}`, invalidAnswer, false, "", "", "proxy"},
-		{"no header's value", 200, "{\"token_type\":\"Bearer\",\"access_token\":\"t\\r\\nX: y\",\"expires_in\":3600}", invalidAnswer, false, "", "no token", "proxy"},
-		{"the secret echoed", 400, refusal("invalid_client", "123456", `not planted~s&cret/+ value nor planted~s%26cret%2F%2B+value`), auth, true, "AADSTS123456", "not [secret] nor [secret]", "tenant"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			source := newTestSource(func(*http.Request) (*http.Response, error) { return answer(tt.status, tt.body), nil })
-			_, err := source.Token(t.Context())
-			e := wantError(t, err)
-			p := e.Problem
-			if p.GetReason() != tt.reason || e.Permanent != tt.permanent || p.GetUpstreamCode() != tt.code {
-				t.Errorf("problem is %v (permanent %t), want %s (permanent %t) with code %q", p, e.Permanent, tt.reason, tt.permanent, tt.code)
-			}
-			if !strings.Contains(p.GetMessage(), tt.message) || !strings.Contains(p.GetRemedy(), tt.remedy) {
-				t.Errorf("problem is %v, want it to say %q and %q", p, tt.message, tt.remedy)
-			}
-			if strings.Contains(tt.body, `"trace_id"`) && p.GetUpstreamRequestId() != "trace tr, correlation co" {
-				t.Errorf("request id is %q", p.GetUpstreamRequestId())
-			}
-		})
+	if token, err := source.Token(t.Context()); err != nil || token != "t" {
+		t.Fatalf("token %q, error %v", token, err)
 	}
 }
 
-const (
-	auth          = integrationv1.ErrorReason_ERROR_REASON_AUTHENTICATION_FAILED
-	invalidAnswer = integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_INVALID_ANSWER
-)
+// TestRenewalWhereTheIssuerWantsIt goes by refresh_in, which comes with tokens that live long.
+func TestRenewalWhereTheIssuerWantsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		source := newTestSource(t, func(*http.Request) (*http.Response, error) {
+			asked++
+			return reply(200, `{"expires_in":"86399","refresh_in":"43200","access_token":"t`+strconv.Itoa(asked)+`"}`), nil
+		})
+		for _, at := range []struct {
+			after time.Duration
+			asked int
+		}{{0, 1}, {12*time.Hour - time.Second, 1}, {time.Second, 2}} {
+			time.Sleep(at.after)
+			if _, err := source.Token(t.Context()); err != nil || asked != at.asked {
+				t.Fatalf("%d requests, error %v; want %d", asked, err, at.asked)
+			}
+		}
+	})
+}
 
-func wantError(t *testing.T, err error) *defender.Error {
-	t.Helper()
-	var e *defender.Error
-	if !errors.As(err, &e) {
-		t.Fatalf("error is %v, want a *defender.Error", err)
-	}
-	if e.Problem.GetMessage() == "" || e.Problem.GetRemedy() == "" {
-		t.Errorf("%v has no words or no remedy", e.Problem)
-	}
-	for _, secret := range []string{plantedSecret, "planted~s%26cret%2F%2B+value"} {
-		if strings.Contains(e.Error()+e.Problem.String(), secret) {
-			t.Errorf("the secret is in the error: %v", e)
+func TestNewSourceRefuses(t *testing.T) {
+	certificate := &integrationv1.Authentication_ClientCertificate{ClientCertificate: &integrationv1.ClientCertificate{File: "f"}}
+	workload := &integrationv1.Authentication_WorkloadIdentity{WorkloadIdentity: &integrationv1.WorkloadIdentity{}}
+	managed := &integrationv1.Authentication_ManagedIdentity{ManagedIdentity: &integrationv1.ManagedIdentity{}}
+	at := func(tokenURL string) func(*Config) {
+		return func(c *Config) {
+			c.Authentication.Credential, c.Authentication.AuthorizationUrl = certificate, tokenURL
 		}
 	}
-	return e
+	const form, urlUnusable = "v2.0 token endpoint over HTTPS", "authorization URL cannot be used"
+	tests := []struct {
+		name   string
+		change func(*Config)
+		words  string
+	}{
+		{"no target", func(c *Config) { c.Scope = "" }, "neither a scope nor a resource"},
+		{"two targets", func(c *Config) { c.Resource = "r" }, "or both"},
+		{"a resource with a certificate", func(c *Config) { c.Authentication.Credential, c.Scope, c.Resource = certificate, "", "r" }, "client secret alone"},
+		{"a resource with a managed identity", func(c *Config) { c.Authentication.Credential, c.Scope, c.Resource = managed, "", "r" }, "client secret alone"},
+		{"no client id", func(c *Config) { c.Authentication.ClientId = "" }, "id is empty"},
+		{"no credential", func(c *Config) { c.Authentication.Credential = nil }, "no credential"},
+		{"no secret", func(c *Config) { c.Secrets = nil }, "secret is empty"},
+		{"no certificate", func(c *Config) {
+			c.Authentication.Credential = &integrationv1.Authentication_ClientCertificate{ClientCertificate: &integrationv1.ClientCertificate{}}
+		}, "certificate is empty"},
+		{"no URL", func(c *Config) { c.Authentication.AuthorizationUrl = "" }, urlUnusable},
+		{"no authentication", func(c *Config) { c.Authentication = nil }, "id is empty"},
+		{"a URL of another scheme", func(c *Config) { c.Authentication.AuthorizationUrl = "ftp://login.test/t/oauth2/token" }, urlUnusable},
+		{"a URL with a user", func(c *Config) { c.Authentication.AuthorizationUrl = "https://u:p@login.test/t/oauth2/token" }, urlUnusable},
+		{"a URL that is none", func(c *Config) { c.Authentication.AuthorizationUrl = "https://login.test:x/" }, urlUnusable},
+		{"certificate at v1", at("https://login.test/tenant/oauth2/token"), form},
+		{"certificate over HTTP", at("http://login.test/tenant/oauth2/v2.0/token"), form},
+		{"certificate without a tenant", at("https://login.test/oauth2/v2.0/token"), form},
+		{"certificate with a path", at("https://login.test/a/tenant/oauth2/v2.0/token"), form},
+		{"certificate with an odd tenant", at("https://login.test/ten%20ant/oauth2/v2.0/token"), form},
+		{"certificate at common", at("https://login.test/common/oauth2/v2.0/token"), form},
+		{"certificate at Organizations", at("https://login.test/Organizations/oauth2/v2.0/token"), form},
+		{"certificate at AD FS", at("https://login.test/adfs/oauth2/v2.0/token"), form},
+		{"workload identity at v1", func(c *Config) {
+			c.Authentication.Credential, c.Authentication.AuthorizationUrl = workload, "https://login.test/tenant/oauth2/token"
+		}, form},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			config := secretConfig(nil)
+			tt.change(&config)
+			source, err := NewSource(config)
+			e := wantError(t, err)
+			if source != nil || e.Problem.GetReason() != integrationv1.ErrorReason_ERROR_REASON_CONFIGURATION_INVALID || !e.Permanent || !strings.Contains(e.Problem.GetMessage(), tt.words) {
+				t.Errorf("problem is %v, want it to say %q", e.Problem, tt.words)
+			}
+		})
+	}
 }
 
 func TestRedirectIsNotFollowed(t *testing.T) {
@@ -251,49 +242,41 @@ func TestRedirectIsNotFollowed(t *testing.T) {
 	defer other.Close()
 	server := httptest.NewServer(http.RedirectHandler(other.URL, http.StatusTemporaryRedirect))
 	defer server.Close()
-	transport := rest.NewTransport()
-	defer transport.CloseIdleConnections()
-	source := NewSource(Config{TokenURL: server.URL, ClientID: "c", ClientSecret: plantedSecret, Scope: "s", HTTP: rest.NewHTTPClient(transport), UserAgent: "x"})
-	_, err := source.Token(t.Context())
+	_, err := newSourceAt(t, server.URL).Token(t.Context())
 	if e := wantError(t, err); reached || e.Problem.GetReason() != invalidAnswer {
 		t.Errorf("reached %t, error %v", reached, err)
 	}
 }
 
 func TestUnreachable(t *testing.T) {
-	transport := rest.NewTransport()
-	defer transport.CloseIdleConnections()
-	source := NewSource(Config{TokenURL: "http://127.0.0.1:1/t", ClientID: "c", ClientSecret: plantedSecret, Scope: "s", HTTP: rest.NewHTTPClient(transport), UserAgent: "x"})
-	_, err := source.Token(t.Context())
+	_, err := newSourceAt(t, "http://127.0.0.1:1/t").Token(t.Context())
 	if e := wantError(t, err); e.Problem.GetReason() != integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_UNREACHABLE || !strings.Contains(e.Problem.GetMessage(), "Entra") {
 		t.Errorf("problem is %v", e.Problem)
 	}
 }
 
-func TestReadClaims(t *testing.T) {
-	// {"aud":"https://graph.test","roles":["A","B"],"tid":"t"}
-	claims, err := ReadClaims("h.eyJhdWQiOiJodHRwczovL2dyYXBoLnRlc3QiLCJyb2xlcyI6WyJBIiwiQiJdLCJ0aWQiOiJ0In0.s")
-	if err != nil || claims.Audience != "https://graph.test" || strings.Join(claims.Roles, ",") != "A,B" || claims.Tenant != "t" {
-		t.Errorf("claims are %+v, error %v", claims, err)
-	}
-	for _, token := range []string{"", "opaque", "a.b", "a.!.c", "a.W10.c", "a." + strings.Repeat("a", maxClaims+1) + ".c"} {
-		if _, err := ReadClaims(token); err == nil || token != "" && strings.Contains(err.Error(), token) {
-			t.Errorf("%.20q: error %v, want one that does not repeat it", token, err)
-		}
+// TestWhatIsNoHTTPIsNotQuoted has a server that answers with what it was sent.
+func TestWhatIsNoHTTPIsNotQuoted(t *testing.T) {
+	source := newTestSource(t, func(*http.Request) (*http.Response, error) {
+		return nil, errors.New("malformed HTTP response " + strconv.Quote(plantedSecret))
+	})
+	_, err := source.Token(t.Context())
+	if e := wantError(t, err); e.Problem.GetReason() != integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_UNREACHABLE {
+		t.Errorf("problem is %v", e.Problem)
 	}
 }
 
-func TestCausesAreWhole(t *testing.T) {
-	seen := map[int]bool{}
-	for _, group := range causes() {
-		if !group.transient && (group.meaning == "" || group.remedy == "") {
-			t.Errorf("%v has no words", group.codes)
-		}
-		for _, code := range group.codes {
-			if seen[code] {
-				t.Errorf("%d is there twice", code)
-			}
-			seen[code] = true
-		}
+// newSourceAt is a source with a secret whose token endpoint is at an address.
+func newSourceAt(t *testing.T, address string) *Source {
+	t.Helper()
+	transport := rest.NewTransport()
+	t.Cleanup(transport.CloseIdleConnections)
+	config := secretConfig(transport)
+	config.Authentication.AuthorizationUrl = address
+	config.Secrets = &storev1.Secrets{ClientSecret: plantedSecret}
+	source, err := NewSource(config)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return source
 }

@@ -1,11 +1,8 @@
 package graph
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"time"
-
 	"defender-integration/defender/lenient"
+	"defender-integration/defender/reading"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
 
@@ -28,42 +25,15 @@ func NewDecoder() *Decoder {
 	return &Decoder{fields: alertFields()}
 }
 
-// Decoded is a decoded element.
-type Decoded struct {
-	// Key is the alert's id; where it has none, "sha256:" and the hexadecimal ContentHash.
-	Key string
-	// ContentHash is the SHA-256 of the canonical content.
-	ContentHash [sha256.Size]byte
-	// Alert is the element in the contract's shape. It shares nothing with the bytes that it was read from.
-	Alert *integrationv1.Alert
-}
-
 // Decode reads one element. The only error is of its syntax: whatever JSON it is, it goes through, and what is odd about it is
 // among the alert's oddities.
-func (d *Decoder) Decode(raw []byte) (Decoded, error) {
+func (d *Decoder) Decode(raw []byte) (reading.Decoded, error) {
 	if err := d.document.Parse(raw); err != nil {
-		return Decoded{}, err
+		return reading.Decoded{}, err
 	}
-	out := Decoded{Alert: &integrationv1.Alert{}, ContentHash: d.document.ContentHash(propertyEvidence)}
-	out.Alert.Oddities = lenient.Read(&d.document, d.fields, out.Alert, propertyID, propertyUpdated)
-	out.Key = out.Alert.GetId()
-	if out.Key == "" {
-		out.Key = "sha256:" + hex.EncodeToString(out.ContentHash[:])
-	}
-	return out, nil
-}
-
-// created returns an element's creation time, zero where none can be read. The error is [Decoder.Decode]'s.
-func (d *Decoder) created(raw []byte) (time.Time, error) {
-	if err := d.document.Parse(raw); err != nil {
-		return time.Time{}, err
-	}
-	if created, ok := d.document.Root().Member(propertyCreated); ok {
-		if at := created.Time(); at != nil {
-			return at.AsTime(), nil
-		}
-	}
-	return time.Time{}, nil
+	alert := &integrationv1.Alert{}
+	alert.Oddities = lenient.Read(&d.document, d.fields, alert, propertyID, propertyUpdated)
+	return reading.NewDecoded(alert, d.document.ContentHash(propertyEvidence)), nil
 }
 
 // alertFields are the properties of an alert, all that the metadata of v1.0 declares

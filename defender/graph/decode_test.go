@@ -13,6 +13,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"defender-integration/defender/reading"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
 
@@ -25,7 +26,7 @@ func oddities(alert *integrationv1.Alert) string {
 	return strings.Join(lines, "; ")
 }
 
-func mustDecode(t *testing.T, raw string) Decoded {
+func mustDecode(t *testing.T, raw string) reading.Decoded {
 	t.Helper()
 	decoded, err := NewDecoder().Decode([]byte(raw))
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"defender-integration/defender/defendertest"
 	"defender-integration/defender/entra"
 	"defender-integration/defender/rest"
+	storev1 "defender-integration/gen/defender/integration/store/v1"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
 
@@ -49,13 +50,20 @@ func newWorld(t *testing.T, options defendertest.Options) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	tokens, err := entra.NewSource(entra.Config{
+		Authentication: &integrationv1.Authentication{
+			ClientId: clientID, AuthorizationUrl: server.TokenURL(tenantID),
+			Credential: &integrationv1.Authentication_ClientSecret{ClientSecret: &integrationv1.ClientSecret{}},
+		},
+		Secrets: &storev1.Secrets{ClientSecret: secret}, Scope: "https://graph.microsoft.com/.default", HTTP: client, UserAgent: "test",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	w.source = NewSource(rest.NewClient(rest.Config{
 		Name: "Microsoft Graph's list of alerts", Base: base, HTTP: client, UserAgent: "test",
-		Tokens: entra.NewSource(entra.Config{
-			TokenURL: server.TokenURL(tenantID), ClientID: clientID, ClientSecret: secret,
-			Scope: "https://graph.microsoft.com/.default", HTTP: client, UserAgent: "test",
-		}),
-		Spend: func(context.Context, defender.Limit) error { return nil }, Limit: defender.LimitGraphAlerts,
+		Tokens: tokens,
+		Spend:  func(context.Context, defender.Limit) error { return nil }, Limit: defender.LimitGraphAlerts,
 		Permissions: defender.Endpoints()[0].GetPermissions(),
 	}), "v1.0")
 	return w

@@ -240,6 +240,13 @@ func normal(t *testing.T, v any) string {
 	return string(raw)
 }
 
+// ofOtherAPIs are the fields that Graph has nothing for.
+var ofOtherAPIs = map[protoreflect.FullName]bool{
+	"defender.integration.v1.Alert.related_user": true,
+	"defender.integration.v1.Alert.domains":      true,
+	"defender.integration.v1.Alert.siem":         true,
+}
+
 // TestFixtureHasEveryField fails where the fixture leaves a field of the contract out, so that the walk compares them all.
 func TestFixtureHasEveryField(t *testing.T) {
 	raw, err := os.ReadFile(filepath.Join("testdata", "alert-full.json"))
@@ -275,7 +282,7 @@ func TestFixtureHasEveryField(t *testing.T) {
 	}
 	visit(decoded.Alert.ProtoReflect())
 	for name := range all {
-		if !seen[name] && name.Name() != "oddities" {
+		if !seen[name] && name.Name() != "oddities" && !ofOtherAPIs[name] {
 			t.Errorf("the fixture has nothing for %s", name)
 		}
 	}

@@ -34,7 +34,7 @@ func fields() lenient.Fields[*integrationv1.Device] {
 		"ipAddresses": func(v lenient.Value, m device) {
 			v.Each(func(item lenient.Value) {
 				if item.IsObject() {
-					lenient.ReadObject(item, address, m, nil)
+					lenient.ReadObject(item, address, m, passOver)
 				}
 			})
 		},
@@ -45,16 +45,19 @@ func fields() lenient.Fields[*integrationv1.Device] {
 	}
 }
 
-// tidy leaves each address in once, in the order that it came in, and those out that name no machine.
-func tidy(device *integrationv1.Device) *integrationv1.Device {
-	kept := device.GetIpAddresses()[:0]
-	for _, text := range device.GetIpAddresses() {
+// passOver knows every property that has no field: a machine has many that are not used.
+func passOver(string, lenient.Value) bool { return true }
+
+// Addresses returns the addresses of a device as Microsoft spells them, each once and in their order, without those that are no
+// addresses or name no machine. It works in the place of texts.
+func Addresses(texts []string) []string {
+	kept := texts[:0]
+	for _, text := range texts {
 		address, err := netip.ParseAddr(text)
 		if err != nil || address.Unmap().IsLoopback() || address.Unmap().IsUnspecified() || slices.Contains(kept, text) {
 			continue
 		}
 		kept = append(kept, text)
 	}
-	device.IpAddresses = kept
-	return device
+	return kept
 }

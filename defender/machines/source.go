@@ -33,22 +33,23 @@ func NewSource(client *rest.Client, version string) *Source {
 	return &Source{client: client, list: client.Base().JoinPath("api", version, "machines")}
 }
 
-// ReadDevices reads all devices; see [defender.DeviceSource]. A device that pages tell twice is given twice. Through is zero
-// where the answer does not tell the time.
-func (s *Source) ReadDevices(ctx context.Context, yield func(*integrationv1.Device) error) (defender.Read, error) {
+// ReadDevices reads all devices, wanted or not; see [defender.DeviceSource]: also those that were merged into others, were excluded or
+// are not onboarded, and every one of those that share a name. A device that pages tell twice is given twice. Through is zero where
+// no answer tells the time, and where Microsoft says, by a 404, that there are none.
+func (s *Source) ReadDevices(ctx context.Context, _ defender.Wanted, yield func(*integrationv1.Device) error) (defender.Read, error) {
 	r := reading{ctx: ctx, source: s, yield: yield, fields: fields()}
 	// Without $top: with it, Microsoft caps the whole list and gives no next link.
 	err := r.everything()
 	return r.result, err
 }
 
-// Probe reads one page of at most one device, and returns how many there were: that devices can be read.
-func (s *Source) Probe(ctx context.Context) (int, error) {
+// Probe reads one page of at most one device: that devices can be read.
+func (s *Source) Probe(ctx context.Context) (defender.Probed, error) {
 	r := reading{ctx: ctx, source: s, yield: func(*integrationv1.Device) error { return nil }, fields: fields()}
 	target := *s.list
 	target.RawQuery = "$top=1"
 	_, err := r.page(&target)
-	return int(r.result.Elements), err
+	return defender.Probed{Elements: int(r.result.Elements), Date: r.date, Received: r.received, RoundTrip: r.roundTrip}, err
 }
 
 // reading is one read under way.
@@ -59,6 +60,10 @@ type reading struct {
 	fields   lenient.Fields[*integrationv1.Device]
 	document lenient.Document
 	result   defender.Read
+	// What the last answer told: see [defender.Probed].
+	date      time.Time
+	received  time.Time
+	roundTrip time.Duration
 }
 
 func (r *reading) everything() error {
@@ -91,6 +96,7 @@ func (r *reading) page(target *url.URL) (link string, err error) {
 		return "", err
 	}
 	defer answer.Close()
+	r.date, r.received, r.roundTrip = answer.Date, answer.Received, answer.RoundTrip
 	if r.result.Through.IsZero() && !answer.Date.IsZero() {
 		r.result.Through = answer.Date.UTC().Add(-answer.RoundTrip - time.Second)
 	}
@@ -112,10 +118,10 @@ func (r *reading) page(target *url.URL) (link string, err error) {
 }
 
 // isEmpty says whether err is the 404 that stands for a list without recent machines. It carries Microsoft's error code; one
-// without comes from somewhere else.
+// without comes from somewhere else, and past the API's end it says that there is no such list any more.
 func (r *reading) isEmpty(err error) bool {
 	var e *defender.Error
-	return r.result.Elements == 0 && errors.As(err, &e) &&
+	return r.result.Elements == 0 && errors.As(err, &e) && e.Problem.GetReason() != integrationv1.ErrorReason_ERROR_REASON_API_RETIRED &&
 		e.Problem.GetHttpStatus() == http.StatusNotFound && e.Problem.GetUpstreamCode() != ""
 }
 
@@ -127,11 +133,14 @@ func (r *reading) element(raw []byte) error {
 	r.result.Elements++
 	device := &integrationv1.Device{}
 	// Oddities have no place in a device: what cannot be read is empty.
-	lenient.Read(&r.document, r.fields, device)
+	if machine := r.document.Root(); machine.IsObject() {
+		lenient.ReadObject(machine, r.fields, device, passOver)
+	}
 	if device.GetMdeDeviceId() == "" {
 		return nil
 	}
-	return r.yield(tidy(device))
+	device.IpAddresses = Addresses(device.GetIpAddresses())
+	return r.yield(device)
 }
 
 func (r *reading) invalid(message string) error {

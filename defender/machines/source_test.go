@@ -43,7 +43,7 @@ func newTestSource(t *testing.T, version string, handler http.HandlerFunc) *Sour
 	}
 	return NewSource(rest.NewClient(rest.Config{
 		Name: "The list of machines", Base: base, HTTP: rest.NewHTTPClient(transport), Tokens: tokens{}, UserAgent: "test",
-		Spend: func(context.Context, defender.Limit) error { return nil }, Limit: defender.LimitMachines,
+		Spend: func(context.Context, defender.Limit) error { return nil }, Limit: defender.LimitEndpoint,
 		Permissions: defender.Endpoints()[0].GetDeviceSources()[0].GetPermissions(),
 	}), version)
 }
@@ -51,7 +51,7 @@ func newTestSource(t *testing.T, version string, handler http.HandlerFunc) *Sour
 func readAll(t *testing.T, source *Source) ([]*integrationv1.Device, defender.Read, error) {
 	t.Helper()
 	var devices []*integrationv1.Device
-	read, err := source.ReadDevices(t.Context(), func(d *integrationv1.Device) error {
+	read, err := source.ReadDevices(t.Context(), defender.Wanted{}, func(d *integrationv1.Device) error {
 		devices = append(devices, d)
 		return nil
 	})
@@ -123,7 +123,6 @@ func TestPages(t *testing.T) {
 }
 
 func TestFailures(t *testing.T) {
-	const notFound = `{"error":{"code":"ResourceNotFound","message":"none","target":"x"}}`
 	tests := []struct {
 		name   string
 		status int
@@ -131,7 +130,6 @@ func TestFailures(t *testing.T) {
 		reason integrationv1.ErrorReason
 		words  string
 	}{
-		{"no recent machines", 404, notFound, 0, ""},
 		{"404 from elsewhere", 404, `<html>`, integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_REFUSED, "not found"},
 		{"missing role", 403, `{"error":{"code":"Forbidden"}}`, integrationv1.ErrorReason_ERROR_REASON_PERMISSION_MISSING, "Machine.Read.All"},
 		{"no value", 200, `{}`, integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_INVALID_ANSWER, "no `value`"},
@@ -147,12 +145,6 @@ func TestFailures(t *testing.T) {
 				_, _ = fmt.Fprint(w, tt.body)
 			})
 			_, _, err := readAll(t, source)
-			if tt.reason == 0 {
-				if err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
 			var e *defender.Error
 			if !errors.As(err, &e) || e.Problem.GetReason() != tt.reason || !strings.Contains(e.Problem.GetMessage(), tt.words) || e.Problem.GetRemedy() == "" {
 				t.Errorf("error is %v, want %s that says %q", err, tt.reason, tt.words)
@@ -161,13 +153,63 @@ func TestFailures(t *testing.T) {
 	}
 }
 
+// Microsoft says that there are no recent machines with a 404, which is a whole read of none.
+func TestNone(t *testing.T) {
+	source := newTestSource(t, "", func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = fmt.Fprint(w, `{"error":{"code":"ResourceNotFound","message":"No machines","target":"x"}}`)
+	})
+	devices, read, err := readAll(t, source)
+	if err != nil || len(devices) != 0 || read.Elements != 0 || read.Calls != 1 || read.WantedOnly {
+		t.Errorf("%d devices, read %+v, error %v; want a whole read of none", len(devices), read, err)
+	}
+	if p, err := source.Probe(t.Context()); p.Elements != 0 || err != nil {
+		t.Errorf("probe says %d, %v", p.Elements, err)
+	}
+	// Behind devices it is a page that is missing.
+	source = newTestSource(t, "", func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.RawQuery != "" {
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = fmt.Fprint(w, `{"error":{"code":"ResourceNotFound"}}`)
+			return
+		}
+		_, _ = fmt.Fprint(w, `{"value":[{"id":"a"}],"@odata.nextLink":"/api/machines?$skip=1"}`)
+	})
+	if _, _, err := readAll(t, source); err == nil {
+		t.Error("a list whose second page is missing is taken for whole")
+	}
+}
+
+// One name can be that of several devices: merged, onboarded again, or others. All are given, with what tells them apart.
+func TestSeveralOfOneName(t *testing.T) {
+	body, _ := machinesIn(t, "testdata/machines.json")
+	source := newTestSource(t, "", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(body) })
+	devices, _, err := readAll(t, source)
+	if err != nil || len(devices) != 3 {
+		t.Fatalf("%d devices, error %v; want 3", len(devices), err)
+	}
+	now, before, other := devices[0], devices[1], devices[2]
+	if now.GetDeviceDnsName() != before.GetDeviceDnsName() || now.GetEntraDeviceId() != before.GetEntraDeviceId() {
+		t.Errorf("%v and %v are not of one machine", now, before)
+	}
+	if before.GetMergedIntoDeviceId() != now.GetMdeDeviceId() || !before.GetPotentialDuplicate() || !before.GetExcluded() {
+		t.Errorf("%v was merged into %s, excluded, and taken for a duplicate", before, now.GetMdeDeviceId())
+	}
+	if now.GetMergedIntoDeviceId() != "" || now.GetPotentialDuplicate() || now.GetExcluded() {
+		t.Errorf("%v was none of that", now)
+	}
+	if other.GetOnboardingStatus() != integrationv1.OnboardingStatus_ONBOARDING_STATUS_CAN_BE_ONBOARDED || other.GetEntraDeviceId() != "" {
+		t.Errorf("%v is not onboarded, and not joined", other)
+	}
+}
+
 func TestYieldsError(t *testing.T) {
 	stop := errors.New("stop")
 	source := newTestSource(t, "", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, `{"value":[{"id":"a"}]}`) })
-	if _, err := source.ReadDevices(t.Context(), func(*integrationv1.Device) error { return stop }); !errors.Is(err, stop) {
+	if _, err := source.ReadDevices(t.Context(), defender.Wanted{}, func(*integrationv1.Device) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("error is %v, want yield's", err)
 	}
-	if n, err := source.Probe(t.Context()); n != 1 || err != nil {
-		t.Errorf("probe says %d, %v", n, err)
+	if p, err := source.Probe(t.Context()); p.Elements != 1 || p.Date.IsZero() || p.Received.IsZero() || p.RoundTrip <= 0 || err != nil {
+		t.Errorf("probe says %+v, %v", p, err)
 	}
 }

@@ -4,6 +4,7 @@
 package rest
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -70,7 +71,7 @@ type Tokens interface {
 	Renew(ctx context.Context, refused string) (string, error)
 }
 
-// Config is what a [Client] is made of. All fields but Logger must be set.
+// Config is what a [Client] is made of. All fields must be set but those that have a default, Permissions and Lifecycle.
 type Config struct {
 	// Name is what is called, for an operator, such as "Microsoft Graph's alerts".
 	Name string
@@ -84,8 +85,12 @@ type Config struct {
 	Spend defender.SpendFunc
 	// Limit is the limit that the calls count against.
 	Limit defender.Limit
-	// Permissions are the roles any one of which opens the API.
+	// Permissions are the roles any one of which opens the API; none where it goes by something else.
 	Permissions []*integrationv1.Permission
+	// Lifecycle says whether Microsoft still offers the API: past its end, a refusal that looks like that is told as that.
+	Lifecycle *integrationv1.Lifecycle
+	// Unreachable tells why there was no answer. Default: [Unreachable].
+	Unreachable func(name, host string, err error) *defender.Error
 	// UserAgent names this service and its version.
 	UserAgent string
 	// Logger takes one line at debug level for each call. Default: nowhere.
@@ -101,6 +106,9 @@ type Client struct {
 func NewClient(config Config) *Client {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	if config.Unreachable == nil {
+		config.Unreachable = Unreachable
 	}
 	return &Client{config: config}
 }
@@ -122,8 +130,18 @@ type Answer struct {
 func (a *Answer) Close() { a.Body.close() }
 
 // Get calls an address at the client's origin. Every failure that Microsoft or the network causes is a *defender.Error; the end
-// of ctx is its cause. calls is how many calls at the API were made, also where it fails.
+// of ctx is its cause. calls is how many calls at the API were made, also where it fails. Where the API answered with another
+// status than 200, answer stands beside the error and tells when; its body is read and closed.
 func (c *Client) Get(ctx context.Context, target *url.URL) (answer *Answer, calls int, err error) {
+	return c.call(ctx, http.MethodGet, target, nil)
+}
+
+// Post sends JSON to an address at the client's origin; for the rest see [Client.Get].
+func (c *Client) Post(ctx context.Context, target *url.URL, body []byte) (answer *Answer, calls int, err error) {
+	return c.call(ctx, http.MethodPost, target, body)
+}
+
+func (c *Client) call(ctx context.Context, method string, target *url.URL, body []byte) (answer *Answer, calls int, err error) {
 	if !SameOrigin(c.config.Base, target) {
 		return nil, 0, c.invalid("", "The next page is said to be at another host, "+hostOf(target)+".",
 			"Nothing was sent there. Check that no proxy changes what Microsoft answers.", nil)
@@ -132,7 +150,7 @@ func (c *Client) Get(ctx context.Context, target *url.URL) (answer *Answer, call
 	if err != nil {
 		return nil, 0, err
 	}
-	answer, refused, err := c.get(ctx, target, token)
+	answer, refused, err := c.try(ctx, method, target, body, token)
 	if !refused {
 		return answer, 1, err
 	}
@@ -140,23 +158,28 @@ func (c *Client) Get(ctx context.Context, target *url.URL) (answer *Answer, call
 	if token, err = c.config.Tokens.Renew(ctx, token); err != nil {
 		return nil, 1, err
 	}
-	answer, _, err = c.get(ctx, target, token)
+	answer, _, err = c.try(ctx, method, target, body, token)
 	return answer, 2, err
 }
 
-// get makes one call; refused says that it was answered 401.
-func (c *Client) get(ctx context.Context, target *url.URL, token string) (answer *Answer, refused bool, err error) {
+// try makes one call; refused says that it was answered 401.
+func (c *Client) try(
+	ctx context.Context, method string, target *url.URL, body []byte, token string,
+) (answer *Answer, refused bool, err error) {
 	if err := c.config.Spend(ctx, c.config.Limit); err != nil {
 		return nil, false, err
 	}
 	callCtx, cancel := context.WithCancelCause(ctx)
-	request, err := http.NewRequestWithContext(callCtx, http.MethodGet, target.String(), nil)
+	request, err := http.NewRequestWithContext(callCtx, method, target.String(), bytes.NewReader(body))
 	if err != nil {
 		cancel(nil)
 		return nil, false, c.invalid("", "The address of the call cannot be used.", "Check the endpoint's host.", nil)
 	}
 	request.Header.Set("Authorization", "Bearer "+token)
 	request.Header.Set("Accept", "application/json")
+	if method == http.MethodPost {
+		request.Header.Set("Content-Type", "application/json; charset=utf-8")
+	}
 	// Without it Graph hides the newer members of its enumerations
 	// (https://learn.microsoft.com/en-us/graph/best-practices-concept#handling-future-members-in-evolvable-enumerations).
 	request.Header.Set("Prefer", "include-unknown-enum-members")
@@ -171,22 +194,23 @@ func (c *Client) get(ctx context.Context, target *url.URL, token string) (answer
 		if ctx.Err() != nil {
 			return nil, false, context.Cause(ctx)
 		}
-		return nil, false, Unreachable(c.config.Name, c.config.Base.Host, err)
+		return nil, false, c.config.Unreachable(c.config.Name, c.config.Base.Host, err)
 	}
-	body := newBody(response.Body, cancel)
+	received := newBody(response.Body, cancel)
+	date, _ := http.ParseTime(response.Header.Get("Date"))
+	answer = &Answer{Body: received, Date: date, Received: began.Add(took), RoundTrip: took, RequestID: responseID(response.Header)}
 	c.config.Logger.DebugContext(ctx, "called Microsoft", "api", c.config.Name, "status", response.StatusCode, "took", took)
 	if response.StatusCode == http.StatusOK {
 		if !isJSON(response.Header) {
-			defer body.close()
+			defer received.close()
 			return nil, false, c.invalid(responseID(response.Header),
 				fmt.Sprintf("%s answered %s where JSON is documented.", c.config.Name, kindOf(response.Header)),
 				"Check the endpoint's host, and whether a proxy or a sign-in page answers in Microsoft's place.", nil)
 		}
-		date, _ := http.ParseTime(response.Header.Get("Date"))
-		return &Answer{Body: body, Date: date, Received: began.Add(took), RoundTrip: took, RequestID: responseID(response.Header)}, false, nil
+		return answer, false, nil
 	}
-	defer body.close()
-	return nil, response.StatusCode == http.StatusUnauthorized, c.refusal(response, body, token)
+	defer received.close()
+	return answer, response.StatusCode == http.StatusUnauthorized, c.refusal(response, received, token)
 }
 
 // SameOrigin says whether two addresses have the same scheme, host and port.

@@ -100,7 +100,7 @@ func TestRefusals(t *testing.T) {
 		{"408", 408, nil, ``, integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_FAILED, false, "", "", "408", false},
 		{"400 with an empty code", 400, nil, `{"error":{"code":"","message":"$skip=600 cannot exceed 500"}}`, integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_REFUSED, true, "", "", "cannot exceed", false},
 		{"404", 404, nil, ``, integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_REFUSED, true, "", "", "not found", false},
-		{"410", 410, nil, ``, integrationv1.ErrorReason_ERROR_REASON_API_RETIRING, true, "", "", "no longer offered", false},
+		{"410", 410, nil, ``, integrationv1.ErrorReason_ERROR_REASON_API_RETIRED, true, "", "", "no longer offered", false},
 		{"302", 302, map[string]string{"Location": "https://evil.test/"}, ``, integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_INVALID_ANSWER, false, "", "", "redirect", false},
 		{"206", 206, nil, `{"value":[]}`, integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_INVALID_ANSWER, false, "", "", "only a part", false},
 		{"204", 204, nil, ``, integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_INVALID_ANSWER, false, "", "", "204", false},
@@ -244,7 +244,7 @@ func TestUnreachable(t *testing.T) {
 	}{
 		{"refused", closed, integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_UNREACHABLE, "refuses the connection"},
 		{"no such name", "http://nothing.invalid", integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_UNREACHABLE, "name nothing.invalid"},
-		{"unknown authority", secured.URL, integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_UNTRUSTED, "does not trust"},
+		{"unknown authority", secured.URL, integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_UNTRUSTED, "is not trusted"},
 		{"no TLS", "https" + strings.TrimPrefix(inClear.URL, "http"), integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_UNTRUSTED, "does not speak TLS"},
 		{"cut", cutting.URL, integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_UNREACHABLE, "connection failed"},
 	}
@@ -285,4 +285,20 @@ func TestRetryAt(t *testing.T) {
 			t.Errorf("%q: in %s, want in %s", tt.text, got.Sub(before), tt.want)
 		}
 	}
+}
+
+// A 404 can stand for an empty list, and what is empty is so at a time.
+func TestRefusalsTellWhen(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Date", "Sun, 22 Nov 2026 10:00:00 GMT")
+		http.Error(w, `{"error":{"code":"NotFound"}}`, http.StatusNotFound)
+	}))
+	t.Cleanup(server.Close)
+	client, _ := newTestClient(t, server.URL)
+	answer, _, err := get(t, client)
+	wantError(t, err)
+	if want := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC); answer == nil || !answer.Date.Equal(want) || answer.Received.IsZero() || answer.RoundTrip <= 0 {
+		t.Fatalf("answer is %+v, want one of %s", answer, want)
+	}
+	answer.Close()
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 	"unicode"
 
 	"defender-integration/defender"
@@ -95,7 +96,7 @@ func (c *Client) refusal(response *http.Response, body io.Reader, token string) 
 	switch {
 	case status == http.StatusTooManyRequests:
 		return throttled()
-	case status == http.StatusUnauthorized && unprovisioned(said.Error.Message):
+	case (status == http.StatusUnauthorized || status == http.StatusForbidden) && unprovisioned(said.Error.Message):
 		e.Permanent = true
 		return tell(integrationv1.ErrorReason_ERROR_REASON_AUTHENTICATION_FAILED,
 			name+" knows no active Defender for Endpoint in this tenant.",
@@ -105,21 +106,27 @@ func (c *Client) refusal(response *http.Response, body io.Reader, token string) 
 		return tell(integrationv1.ErrorReason_ERROR_REASON_AUTHENTICATION_FAILED,
 			name+" refused the token, and a new one as well.",
 			"Check that the scope belongs to "+host+" and that the authorization URL is of the same cloud and tenant.")
+	case status == http.StatusForbidden && len(c.config.Permissions) == 0:
+		e.Permanent = true
+		return tell(integrationv1.ErrorReason_ERROR_REASON_PERMISSION_MISSING,
+			name+" does not let the application in.",
+			"In the Microsoft Defender portal, under Settings > Endpoints > APIs > SIEM, authorise the application for this tenant. Microsoft takes no new "+
+				"applications there since 25 November 2021: if the page is gone, register the tenant with another API.")
 	case status == http.StatusForbidden:
 		e.Permanent = true
 		return tell(integrationv1.ErrorReason_ERROR_REASON_PERMISSION_MISSING,
 			fmt.Sprintf("The token lacks the permission for %s: one of %s.", name, strings.Join(roleNames(c.config.Permissions), ", ")),
 			Grant(c.config.Permissions))
+	case status == http.StatusGone, c.pastItsEnd() && (status == http.StatusNotFound || noSegment(status, said.Error.Message)):
+		e.Permanent = true
+		return tell(integrationv1.ErrorReason_ERROR_REASON_API_RETIRED,
+			fmt.Sprintf("%s is no longer offered at %s (HTTP status %d). %s", name, host, status, c.config.Lifecycle.GetNote()),
+			"Ask ListEndpoints for what Microsoft still offers, and register that. It is not tried again until the integration is changed, or paused and resumed.")
 	case status == http.StatusNotFound:
 		e.Permanent = true
 		return tell(integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_REFUSED,
 			fmt.Sprintf("%s is not found at %s.", name, host),
 			"Check the endpoint's host and version.")
-	case status == http.StatusGone:
-		e.Permanent = true
-		return tell(integrationv1.ErrorReason_ERROR_REASON_API_RETIRING,
-			fmt.Sprintf("%s is no longer offered at %s.", name, host),
-			"Ask ListEndpoints for what Microsoft still offers, and register that.")
 	case status == http.StatusPartialContent:
 		return tell(integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_INVALID_ANSWER,
 			name+" answered only a part (HTTP status 206).",
@@ -152,11 +159,27 @@ func (c *Client) failed(tell func(integrationv1.ErrorReason, string, string) err
 		"It is tried again. If it stays, look at Microsoft's service health, and report the request id to Microsoft's support.")
 }
 
-// unprovisioned recognises the answers of a tenant without an active Defender for Endpoint, which come as 401 though the token
+// pastItsEnd says whether Microsoft's own date for the end of the API has passed.
+func (c *Client) pastItsEnd() bool {
+	end := c.config.Lifecycle.GetRetirementTime()
+	return end != nil && end.AsTime().Before(time.Now())
+}
+
+// noSegment recognises how Graph refuses a path that it does not have. It is seen in public reports, not documented.
+func noSegment(status int, message string) bool {
+	return status == http.StatusBadRequest && strings.HasPrefix(message, "Resource not found for the segment")
+}
+
+// unprovisioned recognises the answers of a tenant without an active Defender for Endpoint, which come as 401 or 403 though the token
 // is good. They are seen in public reports, not documented.
 func unprovisioned(message string) bool {
 	message = strings.ToLower(message)
-	return strings.Contains(message, "not provisioned") || strings.Contains(message, "account mode is inactive")
+	for _, words := range []string{"not provisioned", "account mode is inactive", "no tvm license"} {
+		if strings.Contains(message, words) {
+			return true
+		}
+	}
+	return false
 }
 
 func roleNames(permissions []*integrationv1.Permission) []string {

@@ -2,12 +2,9 @@ package rest
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"net/url"
 	"syscall"
 
@@ -15,62 +12,48 @@ import (
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
 
-// Unreachable tells why a host gave no answer. name is what was called, for an operator; err is what the HTTP client or the
-// dialler returned, and is kept without the address, in which a redirect could have put anything.
+// Unreachable tells why a host gave no answer: where the way to it ended, or what certificate it showed. name is what was called,
+// for an operator; err is what the HTTP client, the dialler or the handshake returned, and is kept without the address, in which a
+// redirect could have put anything.
 func Unreachable(name, host string, err error) *defender.Error {
 	if outer, ok := errors.AsType[*url.Error](err); ok {
 		err = outer.Err
 	}
-	e := &defender.Error{
+	reason := integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_UNTRUSTED
+	message, remedy := untrusted(err)
+	if message == "" {
+		reason = integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_UNREACHABLE
+		message, remedy = unreached(host, err)
+	}
+	return &defender.Error{
 		Problem: &integrationv1.Problem{
-			Reason: integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_UNREACHABLE,
-			Remedy: "Check that this service's network lets it reach " + host + ".",
+			Reason:  reason,
+			Message: fmt.Sprintf("%s could not be reached at %s: %s.", name, host, message),
+			Remedy:  remedy,
 		},
 		Err: err,
 	}
-	var message string
+}
+
+// unreached tells where the way to a host ended, to go on with a sentence, and what to do about it.
+func unreached(host string, err error) (message, remedy string) {
+	remedy = "Check that this service's network lets it reach " + host + "."
 	var (
-		dns          *net.DNSError
-		timeout      interface{ Timeout() bool }
-		verification *tls.CertificateVerificationError
-		authority    x509.UnknownAuthorityError
-		wrongName    x509.HostnameError
-		invalid      x509.CertificateInvalidError
-		record       tls.RecordHeaderError
-		alert        tls.AlertError
+		dns     *net.DNSError
+		timeout interface{ Timeout() bool }
 	)
 	switch {
 	case errors.As(err, &dns):
-		message = fmt.Sprintf("the name %s does not resolve", dns.Name)
+		remedy = "Check the host's name, and this machine's DNS."
 		if dns.IsTimeout {
-			message = fmt.Sprintf("looking up the name %s took too long", dns.Name)
+			return fmt.Sprintf("looking up the name %s took too long", dns.Name), remedy
 		}
-		e.Problem.Remedy = "Check the host's name, and this machine's DNS."
-	case errors.As(err, &wrongName):
-		message = "the host's certificate is for another name"
-	case errors.As(err, &authority):
-		message = "the host's certificate is signed by an authority that this machine does not trust"
-	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		message = "the host's certificate has expired, or is not valid yet"
-	case errors.As(err, &verification), errors.As(err, &invalid):
-		message = "the host's certificate does not verify"
-	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
-		message = "what answers does not speak TLS"
-	case errors.As(err, &alert):
-		message = "the TLS handshake was refused"
+		return fmt.Sprintf("the name %s does not resolve", dns.Name), remedy
 	case errors.Is(err, syscall.ECONNREFUSED):
-		message = "the host refuses the connection"
+		return "the host refuses the connection", remedy
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
-		message = "the host did not answer in time"
+		return "the host did not answer in time", remedy
 	default:
-		message = "the connection failed"
+		return "the connection failed", remedy
 	}
-	if errors.As(err, &wrongName) || errors.As(err, &authority) || errors.As(err, &invalid) || errors.As(err, &verification) ||
-		errors.As(err, &record) || errors.Is(err, http.ErrSchemeMismatch) || errors.As(err, &alert) {
-		e.Problem.Reason = integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_UNTRUSTED
-		e.Problem.Remedy = "Check the host's name and port, this machine's clock, and whether a proxy that inspects TLS stands between; " +
-			"its authority's certificate would have to be among those that this machine trusts."
-	}
-	e.Problem.Message = fmt.Sprintf("%s could not be reached at %s: %s.", name, host, message)
-	return e
 }

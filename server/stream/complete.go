@@ -39,7 +39,7 @@ func (s *session) complete(
 	if failed := e.GetFailedClosing(); failed != nil {
 		proof.Incomplete = failed.GetMessage()
 	}
-	lookup := match.Lookup{Kind: devices.GetKind(), Problem: devices.GetProblem(), Rhythm: defender.RhythmOf(devices.GetKind())}
+	lookup := match.Lookup{API: s.api, Kind: devices.GetKind(), Problem: devices.GetProblem(), Rhythm: defender.RhythmOf(devices.GetKind())}
 	if t := devices.GetLookedUpTime(); t != nil {
 		lookup.Time = t.AsTime()
 	}

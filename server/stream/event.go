@@ -71,14 +71,18 @@ func (s *session) response(e event, at position) *integrationv1.StreamAlertsResp
 // actorsEvent tells what is known of the Actors' devices now. It goes by the present, not by the journal.
 func (s *session) actorsEvent(now collector.Snapshot) *integrationv1.ActorsEvent {
 	e := &integrationv1.ActorsEvent{Problem: now.DeviceProblem}
-	lookup := match.Lookup{Kind: now.DeviceSource, Problem: now.DeviceProblem, Rhythm: defender.RhythmOf(now.DeviceSource)}
+	lookup := match.Lookup{API: s.api, Kind: now.DeviceSource, Problem: now.DeviceProblem, Rhythm: defender.RhythmOf(now.DeviceSource)}
 	if now.Devices != nil {
 		lookup.Time = now.Devices.LookedUp
 		e.LookedUpTime = timestamppb.New(now.Devices.LookedUp)
 	}
 	for _, a := range s.actors {
-		resolution := match.Resolve(a.Actor, now.Devices.Fitting(texts(a.Keys())))
-		state := match.State(a.ID(), resolution, lookup, s.window)
+		keys := texts(a.Keys())
+		asked := lookup
+		if !now.Devices.Asked(keys) {
+			asked.Time = time.Time{}
+		}
+		state := match.State(a.ID(), match.Resolve(a.Actor, now.Devices.Fitting(keys)), asked, s.window)
 		e.Actors = append(e.Actors, state)
 	}
 	bound(e)

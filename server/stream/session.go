@@ -29,6 +29,7 @@ const (
 // alerts were sent. That is why a session can be rebuilt anywhere by passing those entries again without sending.
 type session struct {
 	request *integrationv1.StreamAlertsRequest
+	api     integrationv1.Api // the integration's, which never changes
 	window  match.Window
 	// explicit says that the request names the window's start: the stream sends from the journal's first entry on, and passes by
 	// what was last updated before the window. Otherwise it sends what comes behind the token's start.

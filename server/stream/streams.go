@@ -66,7 +66,7 @@ func (s *Streams) Stream(ctx context.Context, request *integrationv1.StreamAlert
 	defer cancel()
 	c, err := s.options.Collectors.Collector(joining, request.GetIntegrationId(), record.GetUid())
 	if err == nil {
-		err = s.join(ctx, joining, c, request, token, send)
+		err = s.join(ctx, joining, c, record.GetIntegration().GetApi(), request, token, send)
 	}
 	switch {
 	case err == nil, ctx.Err() != nil:
@@ -85,7 +85,7 @@ func (s *Streams) Stream(ctx context.Context, request *integrationv1.StreamAlert
 
 // join makes the stream a member of its collector and runs it.
 func (s *Streams) join(
-	ctx, joining context.Context, c *collector.Collector, request *integrationv1.StreamAlertsRequest,
+	ctx, joining context.Context, c *collector.Collector, api integrationv1.Api, request *integrationv1.StreamAlertsRequest,
 	token *storev1.ResumeToken, send SendFunc,
 ) error {
 	// Who joins first and looks for its start then is behind every pair that lacks the facts about its Actors' devices.
@@ -106,6 +106,7 @@ func (s *Streams) join(
 		return err
 	}
 	defer session.close()
+	session.api = api
 	err = (&runner{session: session, member: member, collector: c, send: send}).run(ctx)
 	if errors.Is(err, errReplaced) {
 		oldest := proto.CloneOf(session.token)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,6 +17,9 @@ import (
 
 	"defender-integration/collector"
 	"defender-integration/defender"
+	"defender-integration/defender/entra"
+	"defender-integration/defender/outbound"
+	"defender-integration/defender/secretsdir"
 	"defender-integration/server"
 	"defender-integration/server/stream"
 	"defender-integration/store"
@@ -33,6 +37,12 @@ type Options struct {
 	// AllowEndpoints are hosts, as HOST:PORT, that may be registered besides Microsoft's. AllowHTTP lets them be spoken to in clear.
 	AllowEndpoints []string
 	AllowHTTP      bool
+	// SecretsDir is the folder whose files integrations may name instead of a secret; empty for none.
+	SecretsDir string
+	// ProxyRules say which proxies lead to which hosts, for integrations that say nothing of it; see outbound.ParseRules.
+	ProxyRules []string
+	// TrustedCAFile has certificates of authorities in PEM, which all integrations trust besides those of the system; empty for none.
+	TrustedCAFile string
 	// Collecting says when and how deep to read; collector.DefaultSettings are those of a service in earnest.
 	Collecting collector.Settings
 	// Version is the program's version.
@@ -44,6 +54,7 @@ type Options struct {
 // App is the service, put together and listening.
 type App struct {
 	options Options
+	files   *secretsdir.Dir
 	store   store.Store
 	server  *server.Server
 	manager *collector.Manager
@@ -65,22 +76,47 @@ func Start(ctx context.Context, options Options) (*App, error) {
 		}
 		options.SealingKeyFile = filepath.Join(options.Store.Dir, "sealing.key")
 	}
-	options.Store.Logger = options.Logger
-	opened, err := store.OpenJetStream(ctx, options.Store)
+	leave, err := outboundDefaults(options)
 	if err != nil {
 		return nil, err
 	}
-	a := &App{options: options, store: opened}
+	var files *secretsdir.Dir
+	if options.SecretsDir != "" {
+		if files, err = secretsdir.Open(options.SecretsDir); err != nil {
+			return nil, err
+		}
+	}
+	options.Store.Logger = options.Logger
+	opened, err := store.OpenJetStream(ctx, options.Store)
+	if err != nil {
+		return nil, errors.Join(err, files.Close())
+	}
+	a := &App{options: options, files: files, store: opened}
 	a.engine, a.stopEngine = context.WithCancel(context.WithoutCancel(ctx))
-	if err := a.assemble(ctx, allowed); err != nil {
+	if err := a.assemble(ctx, allowed, leave); err != nil {
 		a.stopEngine()
-		return nil, errors.Join(err, opened.Close())
+		return nil, errors.Join(err, opened.Close(), files.Close())
 	}
 	return a, nil
 }
 
+// outboundDefaults reads what the operator says of proxies and authorities.
+func outboundDefaults(options Options) (*outbound.Defaults, error) {
+	rules, err := outbound.ParseRules(options.ProxyRules)
+	if err != nil {
+		return nil, fmt.Errorf("--proxy: %w", err)
+	}
+	var authorities []byte
+	if options.TrustedCAFile != "" {
+		if authorities, err = os.ReadFile(options.TrustedCAFile); err != nil {
+			return nil, fmt.Errorf("--trusted-ca-file: %w", err)
+		}
+	}
+	return outbound.NewDefaults(rules, authorities)
+}
+
 // assemble puts together what stands on the store.
-func (a *App) assemble(ctx context.Context, allowed defender.AllowList) error {
+func (a *App) assemble(ctx context.Context, allowed defender.AllowList, leave *outbound.Defaults) error {
 	registry, err := newRegistry(a.options.Version)
 	if err != nil {
 		return err
@@ -89,15 +125,18 @@ func (a *App) assemble(ctx context.Context, allowed defender.AllowList) error {
 	if err != nil {
 		return err
 	}
-	connector := &connector{sealer: sealer, allowed: allowed, version: a.options.Version, logger: a.options.Logger}
+	connector := &connector{
+		sealer: sealer, allowed: allowed, files: a.files, outbound: leave, tokens: entra.NewShared(),
+		version: a.options.Version, logger: a.options.Logger,
+	}
 	a.manager = collector.NewManager(collector.Options{
-		Settings: a.options.Collecting, Store: a.store, Connect: connector.connect, DeviceKeys: deviceKeys,
+		Settings: a.options.Collecting, Store: a.store, Connect: connector.connect, DeviceKeys: deviceKeys, Wanted: wanted,
 		Log: a.options.Logger, Metrics: registry,
 	})
 	a.streams = stream.New(a.engine, stream.Options{Store: a.store, Collectors: a.manager, Log: a.options.Logger})
 	service, err := server.NewService(server.ServiceOptions{
 		Records: a.store, Sealer: sealer, Collectors: a.manager, Streams: a.streams, Logger: a.options.Logger,
-		Test: connector.tester(a.manager.Spender), Allowed: allowed, Version: a.options.Version,
+		Test: connector.tester(a.manager), Check: connector.check, CheckFile: a.files.Check, Allowed: allowed, Version: a.options.Version,
 	})
 	if err != nil {
 		return err
@@ -150,5 +189,5 @@ func (a *App) Run(ctx context.Context) error {
 	group.Go(func() error { return a.manager.Run(a.engine) })
 	err := group.Wait()
 	a.streams.Wait()
-	return errors.Join(err, a.store.Close())
+	return errors.Join(err, a.store.Close(), a.files.Close())
 }

@@ -88,16 +88,16 @@ func TestWhatIsRegisteredOutlivesTheProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantHealth(t, s, integrationv1.TestConnectivityResponse_HEALTH_HEALTHY)
+	wantHealth(t, s, integrationv1.ConnectivityTest_HEALTH_HEALTHY)
 	wantCollected(t, s)
 	s.stop()
 
 	for _, test := range []struct {
 		allow  []string
-		health integrationv1.TestConnectivityResponse_Health
+		health integrationv1.ConnectivityTest_Health
 	}{
-		{[]string{host}, integrationv1.TestConnectivityResponse_HEALTH_HEALTHY},
-		{nil, integrationv1.TestConnectivityResponse_HEALTH_UNHEALTHY},
+		{[]string{host}, integrationv1.ConnectivityTest_HEALTH_HEALTHY},
+		{nil, integrationv1.ConnectivityTest_HEALTH_UNHEALTHY},
 	} {
 		s := serve(t, dir, test.allow...)
 		found, err := s.client.GetIntegration(t.Context(), &integrationv1.GetIntegrationRequest{IntegrationId: "contoso"})
@@ -128,15 +128,15 @@ func TestWhatIsRegisteredOutlivesTheProcess(t *testing.T) {
 }
 
 // wantHealth tests the connectivity and returns the stages.
-func wantHealth(t *testing.T, s service, want integrationv1.TestConnectivityResponse_Health) []*integrationv1.ConnectivityStage {
+func wantHealth(t *testing.T, s service, want integrationv1.ConnectivityTest_Health) []*integrationv1.ConnectivityStage {
 	t.Helper()
 	response, err := s.client.TestConnectivity(t.Context(), &integrationv1.TestConnectivityRequest{
 		Subject: &integrationv1.TestConnectivityRequest_IntegrationId{IntegrationId: "contoso"},
 	})
-	if err != nil || response.GetHealth() != want || response.GetServiceVersion() != "v0.0.0-test" {
+	if err != nil || response.GetTest().GetHealth() != want || response.GetServiceVersion() != "v0.0.0-test" {
 		t.Errorf("%v, %v, want %s", response, err, want)
 	}
-	return response.GetStages()
+	return response.GetTest().GetStages()
 }
 
 // wantCollected waits until the integration has been read once. A process that ends while its engine is still making the journal

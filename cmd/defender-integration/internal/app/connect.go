@@ -2,13 +2,16 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 
 	"defender-integration/collector"
 	"defender-integration/defender"
 	"defender-integration/defender/connect"
+	"defender-integration/defender/entra"
+	"defender-integration/defender/outbound"
+	"defender-integration/defender/secretsdir"
 	storev1 "defender-integration/gen/defender/integration/store/v1"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 	"defender-integration/match"
@@ -17,19 +20,21 @@ import (
 
 // connector makes connections to Microsoft.
 type connector struct {
-	sealer  server.Sealer
-	allowed defender.AllowList
-	version string
-	logger  *slog.Logger
+	sealer   server.Sealer
+	allowed  defender.AllowList
+	files    *secretsdir.Dir
+	outbound *outbound.Defaults
+	tokens   *entra.Shared
+	version  string
+	logger   *slog.Logger
 }
 
-// new makes a connection with settings and secrets.
-func (c *connector) new(
-	integration *integrationv1.Integration, secrets *storev1.Secrets, spend defender.SpendFunc,
-) (*connect.Connection, error) {
-	return connect.New(connect.Config{
-		Integration: integration, Secrets: secrets, Spend: spend, Allow: c.allowed, Version: c.version, Logger: c.logger,
-	})
+// config is what a connection with settings and secrets is made of.
+func (c *connector) config(integration *integrationv1.Integration, secrets *storev1.Secrets) connect.Config {
+	return connect.Config{
+		Integration: integration, Secrets: secrets, Allow: c.allowed, Files: c.files, Outbound: c.outbound, Tokens: c.tokens,
+		Version: c.version, Logger: c.logger,
+	}
 }
 
 // connect makes the connection of a registered integration, for its collector.
@@ -38,46 +43,30 @@ func (c *connector) connect(record *storev1.Record, spend defender.SpendFunc) (c
 	if err != nil {
 		return nil, fmt.Errorf("open the secrets of integration %q: %w", record.GetIntegration().GetIntegrationId(), err)
 	}
-	connection, err := c.new(record.GetIntegration(), secrets, spend)
+	config := c.config(record.GetIntegration(), secrets)
+	config.Spend = spend
+	connection, err := connect.New(config)
 	if err != nil {
 		return nil, err
 	}
 	return connection, nil
 }
 
-// tester returns the function that tries the links of settings. Its calls count against the budget of the application.
-func (c *connector) tester(spender func(*integrationv1.Integration) defender.SpendFunc) server.TestFunc {
-	return func(
-		ctx context.Context, integration *integrationv1.Integration, secrets *storev1.Secrets,
-	) []*integrationv1.ConnectivityStage {
-		connection, err := c.new(integration, secrets, spender(integration))
-		if err != nil {
-			return []*integrationv1.ConnectivityStage{refused(err)}
-		}
-		defer connection.Close()
-		return connection.Test(ctx)
-	}
+// check says whether a connection can be made of settings and secrets, and calls nothing.
+func (c *connector) check(integration *integrationv1.Integration, secrets *storev1.Secrets) error {
+	return connect.Check(c.config(integration, secrets))
 }
 
-// refused is the stage of settings with which no connection can be made: those of an integration that was registered when other
-// hosts were allowed.
-func refused(err error) *integrationv1.ConnectivityStage {
-	stage := &integrationv1.ConnectivityStage{
-		Link:   integrationv1.ConnectivityStage_LINK_CONFIGURATION,
-		Result: integrationv1.ConnectivityStage_RESULT_FAILED,
-		Seen:   err.Error(),
-		Reason: integrationv1.ErrorReason_ERROR_REASON_CONFIGURATION_INVALID,
+// tester returns the function that tries the links of settings. Its calls count against the budget of the application.
+func (c *connector) tester(manager *collector.Manager) server.TestFunc {
+	return func(
+		ctx context.Context, integration *integrationv1.Integration, secrets *storev1.Secrets,
+	) *integrationv1.ConnectivityTest {
+		config := c.config(integration, secrets)
+		config.Spend = manager.Spender(integration)
+		config.Left = func() []*integrationv1.BudgetLeft { return manager.Left(integration) }
+		return connect.Test(ctx, config)
 	}
-	var notAllowed *defender.NotAllowedError
-	var upstream *defender.Error
-	switch {
-	case errors.As(err, &notAllowed):
-		stage.Remedy, stage.Reason = notAllowed.Remedy, integrationv1.ErrorReason_ERROR_REASON_ENDPOINT_NOT_ALLOWED
-	case errors.As(err, &upstream):
-		stage.Seen, stage.Remedy = upstream.Problem.GetMessage(), upstream.Problem.GetRemedy()
-		stage.Reason = upstream.Problem.GetReason()
-	}
-	return stage
 }
 
 // deviceKeys returns the keys by which a device may fit an Actor, as the collectors know keys.
@@ -88,4 +77,20 @@ func deviceKeys(device *integrationv1.Device) []string {
 		texts[i] = key.String()
 	}
 	return texts
+}
+
+// wanted says what such keys ask a device source for.
+func wanted(keys []string) defender.Wanted {
+	var w defender.Wanted
+	for _, key := range keys {
+		prefix, value, _ := strings.Cut(key, ":")
+		list := map[string]*[]string{
+			match.DeviceIDPrefix: &w.DeviceIDs, match.EntraIDPrefix: &w.EntraIDs, match.FullNamePrefix: &w.FullNames,
+			match.LabelPrefix: &w.Labels, match.ShortNamePrefix: &w.ShortNames, match.AddressPrefix: &w.Addresses,
+		}[prefix]
+		if list != nil {
+			*list = append(*list, value)
+		}
+	}
+	return w
 }

@@ -25,6 +25,7 @@ func campaign() script {
 					alert: finding{
 						id: "da-demo-powershell_1", device: anna, title: "Suspicious PowerShell command line", technique: "T1059.001",
 						image: "powershell.exe", command: "powershell.exe -NoProfile -EncodedCommand SQBFAFgA", status: "prevented", remediation: "prevented",
+						antivirus: true,
 					}.alert,
 				}},
 				want: expectation{
@@ -136,6 +137,8 @@ type finding struct {
 	image, command string
 	// status and remediation are the detection status and the remediation status of that process.
 	status, remediation string
+	// antivirus says that Defender Antivirus found it, and not the sensor.
+	antivirus bool
 	// created is when Defender created the alert, counted from the attack's beginning; zero is now. What it is about happened just
 	// after the beginning, or just before its creation where that was before.
 	created  time.Duration
@@ -167,6 +170,9 @@ func (f finding) alert(began, now time.Time) defendertest.Alert {
 				Image: defendertest.File{Name: f.image, Path: folder},
 			},
 		},
+	}
+	if f.antivirus {
+		a.DetectionSource = "antivirus"
 	}
 	if f.resolved {
 		a.Status, a.Resolved = "resolved", now

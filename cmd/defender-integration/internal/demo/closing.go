@@ -123,7 +123,12 @@ func restsOn(r *result) string {
 		if e.GetAlert().GetId() != v.GetDecidingAlertId() {
 			continue
 		}
-		created := e.GetAlert().GetCreatedTime().AsTime().Sub(r.began).Seconds()
+		at := e.GetAlert().GetCreatedTime()
+		if at == nil {
+			// A detection of the SIEM API tells only when it was processed.
+			at = e.GetAlert().GetLastUpdateTime()
+		}
+		created := at.AsTime().Sub(r.began).Seconds()
 		by := "the deciding alert"
 		if m := matchesOf(e); len(m) > 0 {
 			by = "by " + nameCriterion(m)

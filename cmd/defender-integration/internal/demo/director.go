@@ -9,7 +9,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"defender-integration/client"
-	"defender-integration/defender/defendertest"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
 
@@ -30,24 +29,8 @@ func newDirector(l *line, narrator *narrator, script *script) *director {
 }
 
 // register registers the simulated tenant.
-func (d *director) register(ctx context.Context, microsoft *defendertest.Server) error {
-	endpoint := &integrationv1.Endpoint{
-		Host: microsoft.Host(), Port: int32(microsoft.Port()), Protocol: integrationv1.Protocol_PROTOCOL_HTTP,
-	}
-	response, err := d.client.Service().RegisterIntegration(ctx, &integrationv1.RegisterIntegrationRequest{
-		Integration: &integrationv1.Integration{
-			IntegrationId: integrationID,
-			DisplayName:   "Contoso, simulated",
-			TenantId:      defendertest.RunTenantID,
-			Endpoint:      endpoint,
-			Authentication: &integrationv1.Authentication{
-				ClientId:         defendertest.RunAppID,
-				Credential:       &integrationv1.Authentication_ClientSecret{ClientSecret: &integrationv1.ClientSecret{Value: defendertest.RunSecret}},
-				AuthorizationUrl: microsoft.TokenURL(defendertest.RunTenantID),
-			},
-			DeviceSource: &integrationv1.DeviceSource{Endpoint: endpoint},
-		},
-	})
+func (d *director) register(ctx context.Context, settings *integrationv1.Integration) error {
+	response, err := d.client.Service().RegisterIntegration(ctx, &integrationv1.RegisterIntegrationRequest{Integration: settings})
 	if err != nil {
 		return fmt.Errorf("register the tenant: %w", err)
 	}
@@ -64,8 +47,8 @@ func (d *director) test(ctx context.Context) error {
 		return fmt.Errorf("test the connectivity: %w", err)
 	}
 	d.narrator.tested(response)
-	if response.GetHealth() != integrationv1.TestConnectivityResponse_HEALTH_HEALTHY {
-		return fmt.Errorf("the connectivity is %s", wordOf(response.GetHealth()))
+	if health := response.GetTest().GetHealth(); health != integrationv1.ConnectivityTest_HEALTH_HEALTHY {
+		return fmt.Errorf("the connectivity is %s", wordOf(health))
 	}
 	return nil
 }

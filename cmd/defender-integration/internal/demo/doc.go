@@ -9,6 +9,7 @@
 //	script.go    what happens, when, and what is expected
 //	campaign.go  the attacks of the demonstration
 //	house.go     the simulated Microsoft and the service, started and stopped
+//	way.go       through which API it is run, and what that changes of what is expected
 //	line.go      the Director's connection, which can be cut
 //	director.go  registers, tests, asks for streams
 //	watch.go     follows one attack's stream, and what came of it

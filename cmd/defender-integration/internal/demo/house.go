@@ -49,7 +49,8 @@ func open(ctx context.Context, devices []defendertest.Device, version string, lo
 	}
 	h := &house{microsoft: microsoft, served: make(chan struct{})}
 	h.tenant = microsoft.AddTenant(defendertest.RunTenantID, "contoso.test")
-	h.tenant.AddApplication(defendertest.RunAppID, defendertest.RunSecret, defendertest.RoleSecurityAlertRead, defendertest.RoleMachineRead)
+	h.tenant.AddApplication(defendertest.RunAppID, defendertest.RunSecret, defendertest.RoleSecurityAlertRead,
+		defendertest.RoleMachineRead, defendertest.RoleAlertRead, defendertest.RoleThreatHuntingRead)
 	for _, device := range devices {
 		h.tenant.AddDevice(device)
 	}

@@ -48,11 +48,14 @@ func narrate(n *narrator) bool {
 		}
 	}
 	n.tested(&integrationv1.TestConnectivityResponse{
-		Health: integrationv1.TestConnectivityResponse_HEALTH_UNHEALTHY, Technology: "Microsoft Defender for Endpoint",
-		Stages: []*integrationv1.ConnectivityStage{
-			stage(integrationv1.ConnectivityStage_RESULT_PASSED), stage(integrationv1.ConnectivityStage_RESULT_WARNED),
-			stage(integrationv1.ConnectivityStage_RESULT_FAILED), stage(integrationv1.ConnectivityStage_RESULT_SKIPPED),
-			{Link: integrationv1.ConnectivityStage_LINK_CLOCK},
+		Technology: "Microsoft Defender for Endpoint",
+		Test: &integrationv1.ConnectivityTest{
+			Health: integrationv1.ConnectivityTest_HEALTH_UNHEALTHY, Summary: "One role is missing.",
+			Stages: []*integrationv1.ConnectivityStage{
+				stage(integrationv1.ConnectivityStage_RESULT_PASSED), stage(integrationv1.ConnectivityStage_RESULT_WARNED),
+				stage(integrationv1.ConnectivityStage_RESULT_FAILED), stage(integrationv1.ConnectivityStage_RESULT_SKIPPED),
+				{Link: integrationv1.ConnectivityStage_LINK_CLOCK},
+			},
 		},
 	})
 	n.campaign(&s, noon())
@@ -127,6 +130,10 @@ func narrate(n *narrator) bool {
 	wrong.take(first)
 	n.completed(wrong)
 	good := n.results([]*result{remediated, wrong})
+	n.comparison([]outcomes{
+		{Way{API: integrationv1.Api_API_GRAPH_SECURITY}, []*result{remediated, wrong}},
+		{Way{API: integrationv1.Api_API_SIEM}, []*result{remediated, remediated}},
+	})
 	n.fresh("an alert about ben")
 	n.stopping()
 	return good

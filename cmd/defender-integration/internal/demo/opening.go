@@ -8,10 +8,10 @@ import (
 )
 
 // welcome says what this is, and above all that Microsoft is simulated.
-func (n *narrator) welcome(h *house) {
+func (n *narrator) welcome(h *house, way Way) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.print(n.paint(bold, "Microsoft Defender integration: a demonstration") + "\n\n")
+	n.print(n.paint(bold, "Microsoft Defender integration: a demonstration, through "+way.name()) + "\n\n")
 	n.paragraph(yellow, "Microsoft is SIMULATED.")
 	n.paragraph(plain, "Entra, Graph and Defender for Endpoint are played by this process at "+h.microsoft.URL()+". Nothing reaches "+
 		"Microsoft; tenant, devices, attacks and alerts are made up. The service is the real one, as `serve` runs it, only with "+
@@ -38,7 +38,7 @@ func (n *narrator) tested(response *integrationv1.TestConnectivityResponse) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.heading("Test its connectivity")
-	for _, s := range response.GetStages() {
+	for _, s := range response.GetTest().GetStages() {
 		mark, c := "[??]", magenta
 		switch s.GetResult() {
 		case integrationv1.ConnectivityStage_RESULT_PASSED:
@@ -72,10 +72,10 @@ func (n *narrator) tested(response *integrationv1.TestConnectivityResponse) {
 		}
 	}
 	c := green
-	if response.GetHealth() != integrationv1.TestConnectivityResponse_HEALTH_HEALTHY {
+	if response.GetTest().GetHealth() != integrationv1.ConnectivityTest_HEALTH_HEALTHY {
 		c = red
 	}
-	n.print("  " + n.paint(c, wordOf(response.GetHealth())) + ": " + response.GetTechnology() + "\n")
+	n.print("  " + n.paint(c, wordOf(response.GetTest().GetHealth())) + ": " + response.GetTechnology() + ". " + response.GetTest().GetSummary() + "\n")
 }
 
 // campaign begins the time line.

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"defender-integration/defender/defendertest"
+	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
 
 // Options are the settings of [Run].
@@ -20,6 +21,9 @@ type Options struct {
 	Colour bool
 	// Exit ends the demonstration after the campaign. Otherwise it stays up until it is told to stop.
 	Exit bool
+	// Ways are how the campaign is run, one after the other. Where there are several, it ends after the last with one table of their
+	// verdicts. Default: through Graph's alerts_v2.
+	Ways []Way
 	// Version is the program's version.
 	Version string
 	// Logger is what the service logs to. Its handler is wrapped with server.LogHandler.
@@ -35,23 +39,50 @@ var errStopped = errors.New("stopped before the campaign was over")
 // errServiceStopped says that the service ended by itself. Why is told when the house is closed.
 var errServiceStopped = errors.New("the service stopped by itself")
 
-// Run runs the demonstration: about half a minute, and with Exit not set until ctx ends. It leaves nothing behind. It returns
+// Run runs the demonstration: about half a minute each way, and with Exit not set until ctx ends. It leaves nothing behind. It returns
 // ErrNotAsScripted where what the service said was not what the script expects; with Exit also an error where ctx ended before
 // the campaign did.
 func Run(ctx context.Context, options Options) error { return run(ctx, options, campaign()) }
 
 // run is Run with a script.
-func run(ctx context.Context, options Options, s script) (err error) {
+func run(ctx context.Context, options Options, s script) error {
 	n := newNarrator(options.Out, options.Colour)
+	if len(options.Ways) == 0 {
+		options.Ways = []Way{{API: integrationv1.Api_API_GRAPH_SECURITY}}
+	}
+	options.Exit = options.Exit || len(options.Ways) > 1
+	var all []outcomes
+	asScripted := true
+	for _, way := range options.Ways {
+		results, err := runWay(ctx, options, n, s.through(way), way)
+		switch {
+		case errors.Is(err, ErrNotAsScripted):
+			asScripted = false
+		case err != nil:
+			return err
+		}
+		all = append(all, outcomes{way, results})
+	}
+	if len(all) > 1 {
+		n.comparison(all)
+	}
+	if !asScripted {
+		return errors.Join(ErrNotAsScripted, n.err)
+	}
+	return n.err
+}
+
+// runWay runs the campaign one way, and returns what came of it.
+func runWay(ctx context.Context, options Options, n *narrator, s script, way Way) (results []*result, err error) {
 	h, err := open(ctx, s.devices, options.Version, options.Logger)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() {
 		n.stopping()
 		err = errors.Join(err, h.close(), n.err)
 	}()
-	n.welcome(h)
+	n.welcome(h, way)
 	// A service that stopped would be called again and again: what rests on it ends with it.
 	playing, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -59,44 +90,44 @@ func run(ctx context.Context, options Options, s script) (err error) {
 		<-h.served
 		cancel(errServiceStopped)
 	}()
-	asScripted, err := play(playing, h, n, &s)
+	results, asScripted, err := play(playing, h, n, &s, way)
 	switch {
 	case err != nil && ctx.Err() != nil && options.Exit:
-		return errStopped
+		return nil, errStopped
 	case err != nil && ctx.Err() != nil:
-		return nil
+		return nil, nil
 	case err != nil:
-		return err
+		return nil, err
 	}
 	if !options.Exit {
 		n.commands(h, &s)
 		stayUp(playing, h, n, &s)
 	}
 	if !asScripted {
-		return ErrNotAsScripted
+		return results, ErrNotAsScripted
 	}
-	return nil
+	return results, nil
 }
 
-// play registers, tests and runs the campaign. It says whether everything was as scripted.
-func play(ctx context.Context, h *house, n *narrator, s *script) (bool, error) {
+// play registers, tests and runs the campaign. It returns what came of it, and says whether everything was as scripted.
+func play(ctx context.Context, h *house, n *narrator, s *script, way Way) ([]*result, bool, error) {
 	l, err := dial(h.address)
 	if err != nil {
-		return false, err
+		return nil, false, err
 	}
 	defer func() { _ = l.Close() }()
 	d := newDirector(l, n, s)
-	if err := d.register(ctx, h.microsoft); err != nil {
-		return false, err
+	if err := d.register(ctx, way.settings(h.microsoft)); err != nil {
+		return nil, false, err
 	}
 	if err := d.test(ctx); err != nil {
-		return false, err
+		return nil, false, err
 	}
 	results, err := runCampaign(ctx, h, n, s)
 	if err != nil {
-		return false, err
+		return nil, false, err
 	}
-	return n.results(results), nil
+	return results, n.results(results), nil
 }
 
 // runCampaign runs all attacks, each at its time and with a stream of its own, and returns what came of them in the script's

@@ -17,19 +17,36 @@ import (
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
 
-// TestCampaign runs the demonstration as it is: it takes as long.
+// TestCampaign runs the demonstration as it is, through each API: it takes as long.
 func TestCampaign(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes half a minute")
 	}
-	t.Parallel()
+	for name, test := range map[string]struct {
+		ways  []Way
+		words string
+	}{
+		"graph-security":            {nil, "devices from MACHINES"},
+		"graph-security by hunting": {[]Way{{API: integrationv1.Api_API_GRAPH_SECURITY, Devices: integrationv1.DeviceSource_KIND_HUNTING}}, "devices from HUNTING"},
+		"defender-for-endpoint":     {[]Way{{API: integrationv1.Api_API_DEFENDER_FOR_ENDPOINT}}, "devices from MACHINES"},
+		"siem":                      {[]Way{{API: integrationv1.Api_API_SIEM}}, "CANNOT_JUDGE: api proves no absence"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testCampaign(t, test.ways, test.words)
+		})
+	}
+}
+
+func testCampaign(t *testing.T, ways []Way, shown string) {
+	t.Helper()
 	var out, log text
-	err := Run(t.Context(), Options{Out: &out, Exit: true, Version: "v0.0.0-test", Logger: logTo(&log)})
+	err := Run(t.Context(), Options{Out: &out, Exit: true, Ways: ways, Version: "v0.0.0-test", Logger: logTo(&log)})
 	if err != nil {
 		t.Errorf("Run: %v\n%s", err, out.String())
 	}
 	for _, words := range []string{
-		"Microsoft is SIMULATED", "HEALTHY", "resumed", "6 of 6 verdicts are the scripted ones", "none twice; 1 stream was cut and resumed",
+		"Microsoft is SIMULATED", "HEALTHY", "resumed", "6 of 6 verdicts are the scripted ones", "none twice; 1 stream was cut and resumed", shown,
 	} {
 		if !strings.Contains(out.String(), words) {
 			t.Errorf("it does not say %q:\n%s", words, out.String())
@@ -61,6 +78,25 @@ func brief(want integrationv1.Verdict) script {
 			}},
 			want: expectation{verdict: want, revisions: 1},
 		}},
+	}
+}
+
+// Several ways are run one after the other, and end with one table.
+func TestSeveralWays(t *testing.T) {
+	t.Parallel()
+	var out, log text
+	err := run(t.Context(), Options{
+		Out: &out, Logger: logTo(&log),
+		Ways: []Way{{API: integrationv1.Api_API_DEFENDER_FOR_ENDPOINT}, {API: integrationv1.Api_API_SIEM}},
+	}, brief(integrationv1.Verdict_VERDICT_PREVENTED))
+	if !errors.Is(err, ErrNotAsScripted) {
+		t.Errorf("run: %v, want %v: the alert is not Antivirus's, and SIEM cannot tell that it prevented anything", err, ErrNotAsScripted)
+	}
+	_, table, _ := strings.Cut(out.String(), "The same campaign through each API")
+	for _, words := range []string{"defender-for-endpoint", "siem", "[NO]", "PREVENTED", "DETECTED"} {
+		if !strings.Contains(table, words) {
+			t.Errorf("the table does not say %q:\n%s", words, out.String())
+		}
 	}
 }
 

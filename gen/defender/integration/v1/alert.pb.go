@@ -408,7 +408,7 @@ func (x Oddity_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Oddity_Kind.Descriptor instead.
 func (Oddity_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_defender_integration_v1_alert_proto_rawDescGZIP(), []int{2, 0}
+	return file_defender_integration_v1_alert_proto_rawDescGZIP(), []int{3, 0}
 }
 
 // Alert is what Defender raised, in one shape for every API generation.
@@ -419,9 +419,9 @@ func (Oddity_Kind) EnumDescriptor() ([]byte, []int) {
 // What has no field here, and what could not be read, is in the element's raw bytes.
 type Alert struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The alert's id, unique in its tenant. Empty where Microsoft sent none.
+	// The alert's id, unique in its tenant; for SIEM the detection's FullId. Empty where Microsoft sent none.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// The alert's id in the product that raised it.
+	// The alert's id in the product that raised it; for SIEM the AlertId, which several detections can share.
 	ProviderAlertId string `protobuf:"bytes,2,opt,name=provider_alert_id,json=providerAlertId,proto3" json:"provider_alert_id,omitempty"`
 	// The incident that the alert belongs to now. It can change when alerts are moved.
 	IncidentId string `protobuf:"bytes,3,opt,name=incident_id,json=incidentId,proto3" json:"incident_id,omitempty"`
@@ -492,7 +492,13 @@ type Alert struct {
 	// What the alert rests on, in Microsoft's order.
 	Evidence []*Evidence `protobuf:"bytes,36,rep,name=evidence,proto3" json:"evidence,omitempty"`
 	// What in the element was not as documented. The alert goes through all the same.
-	Oddities      []*Oddity `protobuf:"bytes,37,rep,name=oddities,proto3" json:"oddities,omitempty"`
+	Oddities []*Oddity `protobuf:"bytes,37,rep,name=oddities,proto3" json:"oddities,omitempty"`
+	// Defender for Endpoint: the user that the alert is about.
+	RelatedUser *LoggedOnUser `protobuf:"bytes,38,opt,name=related_user,json=relatedUser,proto3" json:"related_user,omitempty"`
+	// Defender for Endpoint: domains that the alert names. Not documented by Microsoft.
+	Domains []string `protobuf:"bytes,39,rep,name=domains,proto3" json:"domains,omitempty"`
+	// SIEM: what only that API tells of a detection. Not set for the others.
+	Siem          *SiemDetection `protobuf:"bytes,40,opt,name=siem,proto3" json:"siem,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -786,6 +792,229 @@ func (x *Alert) GetOddities() []*Oddity {
 	return nil
 }
 
+func (x *Alert) GetRelatedUser() *LoggedOnUser {
+	if x != nil {
+		return x.RelatedUser
+	}
+	return nil
+}
+
+func (x *Alert) GetDomains() []string {
+	if x != nil {
+		return x.Domains
+	}
+	return nil
+}
+
+func (x *Alert) GetSiem() *SiemDetection {
+	if x != nil {
+		return x.Siem
+	}
+	return nil
+}
+
+// SiemDetection is what the legacy SIEM API tells of a detection and no other API does. An alert is made of one or more
+// detections there, and each is an Alert of its own here: its id is the FullId, its provider_alert_id the AlertId. It never
+// changes once it was published
+// (https://learn.microsoft.com/en-us/defender-endpoint/configure-siem).
+type SiemDetection struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When the event occurred.
+	AlertTime *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=alert_time,json=alertTime,proto3" json:"alert_time,omitempty"`
+	// The detection's part in its alert.
+	AlertPart int64 `protobuf:"varint,2,opt,name=alert_part,json=alertPart,proto3" json:"alert_part,omitempty"`
+	// The raw event's report id.
+	ReportId int64 `protobuf:"varint,3,opt,name=report_id,json=reportId,proto3" json:"report_id,omitempty"`
+	// An id of the older portal.
+	ExternalId string `protobuf:"bytes,4,opt,name=external_id,json=externalId,proto3" json:"external_id,omitempty"`
+	// The part of the FullId behind the AlertId.
+	IocUniqueId string `protobuf:"bytes,5,opt,name=ioc_unique_id,json=iocUniqueId,proto3" json:"ioc_unique_id,omitempty"`
+	// The indicator of compromise of a custom detection: its name.
+	IocName string `protobuf:"bytes,6,opt,name=ioc_name,json=iocName,proto3" json:"ioc_name,omitempty"`
+	// Its value.
+	IocValue string `protobuf:"bytes,7,opt,name=ioc_value,json=iocValue,proto3" json:"ioc_value,omitempty"`
+	// The name of the indicator that the one before was made from.
+	CreatorIocName string `protobuf:"bytes,8,opt,name=creator_ioc_name,json=creatorIocName,proto3" json:"creator_ioc_name,omitempty"`
+	// Its value.
+	CreatorIocValue string `protobuf:"bytes,9,opt,name=creator_ioc_value,json=creatorIocValue,proto3" json:"creator_ioc_value,omitempty"`
+	// The hash of the file, of a kind that is not said.
+	FileHash string `protobuf:"bytes,10,opt,name=file_hash,json=fileHash,proto3" json:"file_hash,omitempty"`
+	// The threat's category, for detections of Defender Antivirus.
+	ThreatCategory string `protobuf:"bytes,11,opt,name=threat_category,json=threatCategory,proto3" json:"threat_category,omitempty"`
+	// What Defender Antivirus did about the threat. The set of values is not documented.
+	RemediationAction string `protobuf:"bytes,12,opt,name=remediation_action,json=remediationAction,proto3" json:"remediation_action,omitempty"`
+	// Whether that succeeded; not set where it is not known, as for every detection but Defender Antivirus's.
+	RemediationIsSuccess *bool `protobuf:"varint,13,opt,name=remediation_is_success,json=remediationIsSuccess,proto3,oneof" json:"remediation_is_success,omitempty"`
+	// Whether the threat was executing when it was detected; not set where it is not known.
+	WasExecutingWhileDetected *bool `protobuf:"varint,14,opt,name=was_executing_while_detected,json=wasExecutingWhileDetected,proto3,oneof" json:"was_executing_while_detected,omitempty"`
+	// Tags that were set on the device, in its registry.
+	DeviceCreatedMachineTags string `protobuf:"bytes,15,opt,name=device_created_machine_tags,json=deviceCreatedMachineTags,proto3" json:"device_created_machine_tags,omitempty"`
+	// Tags that were set in the portal.
+	CloudCreatedMachineTags string `protobuf:"bytes,16,opt,name=cloud_created_machine_tags,json=cloudCreatedMachineTags,proto3" json:"cloud_created_machine_tags,omitempty"`
+	// The alert in the older portal.
+	LinkToWdatp string `protobuf:"bytes,17,opt,name=link_to_wdatp,json=linkToWdatp,proto3" json:"link_to_wdatp,omitempty"`
+	// The incident in the older portal.
+	IncidentLinkToWdatp string `protobuf:"bytes,18,opt,name=incident_link_to_wdatp,json=incidentLinkToWdatp,proto3" json:"incident_link_to_wdatp,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
+}
+
+func (x *SiemDetection) Reset() {
+	*x = SiemDetection{}
+	mi := &file_defender_integration_v1_alert_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SiemDetection) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SiemDetection) ProtoMessage() {}
+
+func (x *SiemDetection) ProtoReflect() protoreflect.Message {
+	mi := &file_defender_integration_v1_alert_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SiemDetection.ProtoReflect.Descriptor instead.
+func (*SiemDetection) Descriptor() ([]byte, []int) {
+	return file_defender_integration_v1_alert_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *SiemDetection) GetAlertTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AlertTime
+	}
+	return nil
+}
+
+func (x *SiemDetection) GetAlertPart() int64 {
+	if x != nil {
+		return x.AlertPart
+	}
+	return 0
+}
+
+func (x *SiemDetection) GetReportId() int64 {
+	if x != nil {
+		return x.ReportId
+	}
+	return 0
+}
+
+func (x *SiemDetection) GetExternalId() string {
+	if x != nil {
+		return x.ExternalId
+	}
+	return ""
+}
+
+func (x *SiemDetection) GetIocUniqueId() string {
+	if x != nil {
+		return x.IocUniqueId
+	}
+	return ""
+}
+
+func (x *SiemDetection) GetIocName() string {
+	if x != nil {
+		return x.IocName
+	}
+	return ""
+}
+
+func (x *SiemDetection) GetIocValue() string {
+	if x != nil {
+		return x.IocValue
+	}
+	return ""
+}
+
+func (x *SiemDetection) GetCreatorIocName() string {
+	if x != nil {
+		return x.CreatorIocName
+	}
+	return ""
+}
+
+func (x *SiemDetection) GetCreatorIocValue() string {
+	if x != nil {
+		return x.CreatorIocValue
+	}
+	return ""
+}
+
+func (x *SiemDetection) GetFileHash() string {
+	if x != nil {
+		return x.FileHash
+	}
+	return ""
+}
+
+func (x *SiemDetection) GetThreatCategory() string {
+	if x != nil {
+		return x.ThreatCategory
+	}
+	return ""
+}
+
+func (x *SiemDetection) GetRemediationAction() string {
+	if x != nil {
+		return x.RemediationAction
+	}
+	return ""
+}
+
+func (x *SiemDetection) GetRemediationIsSuccess() bool {
+	if x != nil && x.RemediationIsSuccess != nil {
+		return *x.RemediationIsSuccess
+	}
+	return false
+}
+
+func (x *SiemDetection) GetWasExecutingWhileDetected() bool {
+	if x != nil && x.WasExecutingWhileDetected != nil {
+		return *x.WasExecutingWhileDetected
+	}
+	return false
+}
+
+func (x *SiemDetection) GetDeviceCreatedMachineTags() string {
+	if x != nil {
+		return x.DeviceCreatedMachineTags
+	}
+	return ""
+}
+
+func (x *SiemDetection) GetCloudCreatedMachineTags() string {
+	if x != nil {
+		return x.CloudCreatedMachineTags
+	}
+	return ""
+}
+
+func (x *SiemDetection) GetLinkToWdatp() string {
+	if x != nil {
+		return x.LinkToWdatp
+	}
+	return ""
+}
+
+func (x *SiemDetection) GetIncidentLinkToWdatp() string {
+	if x != nil {
+		return x.IncidentLinkToWdatp
+	}
+	return ""
+}
+
 // AlertComment is a comment on an alert.
 type AlertComment struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -801,7 +1030,7 @@ type AlertComment struct {
 
 func (x *AlertComment) Reset() {
 	*x = AlertComment{}
-	mi := &file_defender_integration_v1_alert_proto_msgTypes[1]
+	mi := &file_defender_integration_v1_alert_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -813,7 +1042,7 @@ func (x *AlertComment) String() string {
 func (*AlertComment) ProtoMessage() {}
 
 func (x *AlertComment) ProtoReflect() protoreflect.Message {
-	mi := &file_defender_integration_v1_alert_proto_msgTypes[1]
+	mi := &file_defender_integration_v1_alert_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -826,7 +1055,7 @@ func (x *AlertComment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlertComment.ProtoReflect.Descriptor instead.
 func (*AlertComment) Descriptor() ([]byte, []int) {
-	return file_defender_integration_v1_alert_proto_rawDescGZIP(), []int{1}
+	return file_defender_integration_v1_alert_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *AlertComment) GetComment() string {
@@ -865,7 +1094,7 @@ type Oddity struct {
 
 func (x *Oddity) Reset() {
 	*x = Oddity{}
-	mi := &file_defender_integration_v1_alert_proto_msgTypes[2]
+	mi := &file_defender_integration_v1_alert_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -877,7 +1106,7 @@ func (x *Oddity) String() string {
 func (*Oddity) ProtoMessage() {}
 
 func (x *Oddity) ProtoReflect() protoreflect.Message {
-	mi := &file_defender_integration_v1_alert_proto_msgTypes[2]
+	mi := &file_defender_integration_v1_alert_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -890,7 +1119,7 @@ func (x *Oddity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Oddity.ProtoReflect.Descriptor instead.
 func (*Oddity) Descriptor() ([]byte, []int) {
-	return file_defender_integration_v1_alert_proto_rawDescGZIP(), []int{2}
+	return file_defender_integration_v1_alert_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Oddity) GetKind() Oddity_Kind {
@@ -918,7 +1147,7 @@ var File_defender_integration_v1_alert_proto protoreflect.FileDescriptor
 
 const file_defender_integration_v1_alert_proto_rawDesc = "" +
 	"\n" +
-	"#defender/integration/v1/alert.proto\x12\x17defender.integration.v1\x1a&defender/integration/v1/evidence.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf5\r\n" +
+	"#defender/integration/v1/alert.proto\x12\x17defender.integration.v1\x1a&defender/integration/v1/evidence.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x95\x0f\n" +
 	"\x05Alert\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12*\n" +
 	"\x11provider_alert_id\x18\x02 \x01(\tR\x0fproviderAlertId\x12\x1f\n" +
@@ -963,7 +1192,35 @@ const file_defender_integration_v1_alert_proto_rawDesc = "" +
 	"\x14additional_data_json\x18\" \x01(\tR\x12additionalDataJson\x12.\n" +
 	"\x13custom_details_json\x18# \x01(\tR\x11customDetailsJson\x12=\n" +
 	"\bevidence\x18$ \x03(\v2!.defender.integration.v1.EvidenceR\bevidence\x12;\n" +
-	"\boddities\x18% \x03(\v2\x1f.defender.integration.v1.OddityR\boddities\"\x86\x01\n" +
+	"\boddities\x18% \x03(\v2\x1f.defender.integration.v1.OddityR\boddities\x12H\n" +
+	"\frelated_user\x18& \x01(\v2%.defender.integration.v1.LoggedOnUserR\vrelatedUser\x12\x18\n" +
+	"\adomains\x18' \x03(\tR\adomains\x12:\n" +
+	"\x04siem\x18( \x01(\v2&.defender.integration.v1.SiemDetectionR\x04siem\"\xe0\x06\n" +
+	"\rSiemDetection\x129\n" +
+	"\n" +
+	"alert_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\talertTime\x12\x1d\n" +
+	"\n" +
+	"alert_part\x18\x02 \x01(\x03R\talertPart\x12\x1b\n" +
+	"\treport_id\x18\x03 \x01(\x03R\breportId\x12\x1f\n" +
+	"\vexternal_id\x18\x04 \x01(\tR\n" +
+	"externalId\x12\"\n" +
+	"\rioc_unique_id\x18\x05 \x01(\tR\viocUniqueId\x12\x19\n" +
+	"\bioc_name\x18\x06 \x01(\tR\aiocName\x12\x1b\n" +
+	"\tioc_value\x18\a \x01(\tR\biocValue\x12(\n" +
+	"\x10creator_ioc_name\x18\b \x01(\tR\x0ecreatorIocName\x12*\n" +
+	"\x11creator_ioc_value\x18\t \x01(\tR\x0fcreatorIocValue\x12\x1b\n" +
+	"\tfile_hash\x18\n" +
+	" \x01(\tR\bfileHash\x12'\n" +
+	"\x0fthreat_category\x18\v \x01(\tR\x0ethreatCategory\x12-\n" +
+	"\x12remediation_action\x18\f \x01(\tR\x11remediationAction\x129\n" +
+	"\x16remediation_is_success\x18\r \x01(\bH\x00R\x14remediationIsSuccess\x88\x01\x01\x12D\n" +
+	"\x1cwas_executing_while_detected\x18\x0e \x01(\bH\x01R\x19wasExecutingWhileDetected\x88\x01\x01\x12=\n" +
+	"\x1bdevice_created_machine_tags\x18\x0f \x01(\tR\x18deviceCreatedMachineTags\x12;\n" +
+	"\x1acloud_created_machine_tags\x18\x10 \x01(\tR\x17cloudCreatedMachineTags\x12\"\n" +
+	"\rlink_to_wdatp\x18\x11 \x01(\tR\vlinkToWdatp\x123\n" +
+	"\x16incident_link_to_wdatp\x18\x12 \x01(\tR\x13incidentLinkToWdatpB\x19\n" +
+	"\x17_remediation_is_successB\x1f\n" +
+	"\x1d_was_executing_while_detected\"\x86\x01\n" +
 	"\fAlertComment\x12\x18\n" +
 	"\acomment\x18\x01 \x01(\tR\acomment\x12\x1d\n" +
 	"\n" +
@@ -1040,7 +1297,7 @@ func file_defender_integration_v1_alert_proto_rawDescGZIP() []byte {
 }
 
 var file_defender_integration_v1_alert_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_defender_integration_v1_alert_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_defender_integration_v1_alert_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_defender_integration_v1_alert_proto_goTypes = []any{
 	(Severity)(0),                 // 0: defender.integration.v1.Severity
 	(AlertStatus)(0),              // 1: defender.integration.v1.AlertStatus
@@ -1048,31 +1305,36 @@ var file_defender_integration_v1_alert_proto_goTypes = []any{
 	(Determination)(0),            // 3: defender.integration.v1.Determination
 	(Oddity_Kind)(0),              // 4: defender.integration.v1.Oddity.Kind
 	(*Alert)(nil),                 // 5: defender.integration.v1.Alert
-	(*AlertComment)(nil),          // 6: defender.integration.v1.AlertComment
-	(*Oddity)(nil),                // 7: defender.integration.v1.Oddity
-	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
-	(*Evidence)(nil),              // 9: defender.integration.v1.Evidence
+	(*SiemDetection)(nil),         // 6: defender.integration.v1.SiemDetection
+	(*AlertComment)(nil),          // 7: defender.integration.v1.AlertComment
+	(*Oddity)(nil),                // 8: defender.integration.v1.Oddity
+	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(*Evidence)(nil),              // 10: defender.integration.v1.Evidence
+	(*LoggedOnUser)(nil),          // 11: defender.integration.v1.LoggedOnUser
 }
 var file_defender_integration_v1_alert_proto_depIdxs = []int32{
 	0,  // 0: defender.integration.v1.Alert.severity:type_name -> defender.integration.v1.Severity
 	1,  // 1: defender.integration.v1.Alert.status:type_name -> defender.integration.v1.AlertStatus
 	2,  // 2: defender.integration.v1.Alert.classification:type_name -> defender.integration.v1.Classification
 	3,  // 3: defender.integration.v1.Alert.determination:type_name -> defender.integration.v1.Determination
-	8,  // 4: defender.integration.v1.Alert.created_time:type_name -> google.protobuf.Timestamp
-	8,  // 5: defender.integration.v1.Alert.last_update_time:type_name -> google.protobuf.Timestamp
-	8,  // 6: defender.integration.v1.Alert.resolved_time:type_name -> google.protobuf.Timestamp
-	8,  // 7: defender.integration.v1.Alert.first_activity_time:type_name -> google.protobuf.Timestamp
-	8,  // 8: defender.integration.v1.Alert.last_activity_time:type_name -> google.protobuf.Timestamp
-	6,  // 9: defender.integration.v1.Alert.comments:type_name -> defender.integration.v1.AlertComment
-	9,  // 10: defender.integration.v1.Alert.evidence:type_name -> defender.integration.v1.Evidence
-	7,  // 11: defender.integration.v1.Alert.oddities:type_name -> defender.integration.v1.Oddity
-	8,  // 12: defender.integration.v1.AlertComment.created_time:type_name -> google.protobuf.Timestamp
-	4,  // 13: defender.integration.v1.Oddity.kind:type_name -> defender.integration.v1.Oddity.Kind
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	9,  // 4: defender.integration.v1.Alert.created_time:type_name -> google.protobuf.Timestamp
+	9,  // 5: defender.integration.v1.Alert.last_update_time:type_name -> google.protobuf.Timestamp
+	9,  // 6: defender.integration.v1.Alert.resolved_time:type_name -> google.protobuf.Timestamp
+	9,  // 7: defender.integration.v1.Alert.first_activity_time:type_name -> google.protobuf.Timestamp
+	9,  // 8: defender.integration.v1.Alert.last_activity_time:type_name -> google.protobuf.Timestamp
+	7,  // 9: defender.integration.v1.Alert.comments:type_name -> defender.integration.v1.AlertComment
+	10, // 10: defender.integration.v1.Alert.evidence:type_name -> defender.integration.v1.Evidence
+	8,  // 11: defender.integration.v1.Alert.oddities:type_name -> defender.integration.v1.Oddity
+	11, // 12: defender.integration.v1.Alert.related_user:type_name -> defender.integration.v1.LoggedOnUser
+	6,  // 13: defender.integration.v1.Alert.siem:type_name -> defender.integration.v1.SiemDetection
+	9,  // 14: defender.integration.v1.SiemDetection.alert_time:type_name -> google.protobuf.Timestamp
+	9,  // 15: defender.integration.v1.AlertComment.created_time:type_name -> google.protobuf.Timestamp
+	4,  // 16: defender.integration.v1.Oddity.kind:type_name -> defender.integration.v1.Oddity.Kind
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_defender_integration_v1_alert_proto_init() }
@@ -1081,13 +1343,14 @@ func file_defender_integration_v1_alert_proto_init() {
 		return
 	}
 	file_defender_integration_v1_evidence_proto_init()
+	file_defender_integration_v1_alert_proto_msgTypes[1].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_defender_integration_v1_alert_proto_rawDesc), len(file_defender_integration_v1_alert_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   3,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

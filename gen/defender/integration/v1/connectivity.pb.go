@@ -51,6 +51,10 @@ const (
 	ConnectivityStage_LINK_QUOTA ConnectivityStage_Link = 10
 	// Microsoft still offers the API.
 	ConnectivityStage_LINK_LIFECYCLE ConnectivityStage_Link = 11
+	// The proxy on the way to the host can be reached, and lets us through.
+	ConnectivityStage_LINK_PROXY ConnectivityStage_Link = 12
+	// The credential can be read, and is good for a while yet.
+	ConnectivityStage_LINK_CREDENTIAL ConnectivityStage_Link = 13
 )
 
 // Enum value maps for ConnectivityStage_Link.
@@ -68,6 +72,8 @@ var (
 		9:  "LINK_CLOCK",
 		10: "LINK_QUOTA",
 		11: "LINK_LIFECYCLE",
+		12: "LINK_PROXY",
+		13: "LINK_CREDENTIAL",
 	}
 	ConnectivityStage_Link_value = map[string]int32{
 		"LINK_UNSPECIFIED":   0,
@@ -82,6 +88,8 @@ var (
 		"LINK_CLOCK":         9,
 		"LINK_QUOTA":         10,
 		"LINK_LIFECYCLE":     11,
+		"LINK_PROXY":         12,
+		"LINK_CREDENTIAL":    13,
 	}
 )
 
@@ -230,57 +238,57 @@ func (ConnectivityStage_Result) EnumDescriptor() ([]byte, []int) {
 	return file_defender_integration_v1_connectivity_proto_rawDescGZIP(), []int{0, 2}
 }
 
-// The stage of a life.
-type Lifecycle_Stage int32
+// Over all.
+type ConnectivityTest_Health int32
 
 const (
 	// Not set; never sent.
-	Lifecycle_STAGE_UNSPECIFIED Lifecycle_Stage = 0
-	// Offered, with no end announced.
-	Lifecycle_STAGE_CURRENT Lifecycle_Stage = 1
-	// Offered, and its end is announced.
-	Lifecycle_STAGE_RETIRING Lifecycle_Stage = 2
+	ConnectivityTest_HEALTH_UNSPECIFIED ConnectivityTest_Health = 0
+	// No stage failed.
+	ConnectivityTest_HEALTH_HEALTHY ConnectivityTest_Health = 1
+	// A stage failed.
+	ConnectivityTest_HEALTH_UNHEALTHY ConnectivityTest_Health = 2
 )
 
-// Enum value maps for Lifecycle_Stage.
+// Enum value maps for ConnectivityTest_Health.
 var (
-	Lifecycle_Stage_name = map[int32]string{
-		0: "STAGE_UNSPECIFIED",
-		1: "STAGE_CURRENT",
-		2: "STAGE_RETIRING",
+	ConnectivityTest_Health_name = map[int32]string{
+		0: "HEALTH_UNSPECIFIED",
+		1: "HEALTH_HEALTHY",
+		2: "HEALTH_UNHEALTHY",
 	}
-	Lifecycle_Stage_value = map[string]int32{
-		"STAGE_UNSPECIFIED": 0,
-		"STAGE_CURRENT":     1,
-		"STAGE_RETIRING":    2,
+	ConnectivityTest_Health_value = map[string]int32{
+		"HEALTH_UNSPECIFIED": 0,
+		"HEALTH_HEALTHY":     1,
+		"HEALTH_UNHEALTHY":   2,
 	}
 )
 
-func (x Lifecycle_Stage) Enum() *Lifecycle_Stage {
-	p := new(Lifecycle_Stage)
+func (x ConnectivityTest_Health) Enum() *ConnectivityTest_Health {
+	p := new(ConnectivityTest_Health)
 	*p = x
 	return p
 }
 
-func (x Lifecycle_Stage) String() string {
+func (x ConnectivityTest_Health) String() string {
 	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
 }
 
-func (Lifecycle_Stage) Descriptor() protoreflect.EnumDescriptor {
+func (ConnectivityTest_Health) Descriptor() protoreflect.EnumDescriptor {
 	return file_defender_integration_v1_connectivity_proto_enumTypes[3].Descriptor()
 }
 
-func (Lifecycle_Stage) Type() protoreflect.EnumType {
+func (ConnectivityTest_Health) Type() protoreflect.EnumType {
 	return &file_defender_integration_v1_connectivity_proto_enumTypes[3]
 }
 
-func (x Lifecycle_Stage) Number() protoreflect.EnumNumber {
+func (x ConnectivityTest_Health) Number() protoreflect.EnumNumber {
 	return protoreflect.EnumNumber(x)
 }
 
-// Deprecated: Use Lifecycle_Stage.Descriptor instead.
-func (Lifecycle_Stage) EnumDescriptor() ([]byte, []int) {
-	return file_defender_integration_v1_connectivity_proto_rawDescGZIP(), []int{4, 0}
+// Deprecated: Use ConnectivityTest_Health.Descriptor instead.
+func (ConnectivityTest_Health) EnumDescriptor() ([]byte, []int) {
+	return file_defender_integration_v1_connectivity_proto_rawDescGZIP(), []int{1, 0}
 }
 
 // ConnectivityStage is one link between this service and an integration's alerts, and whether it holds.
@@ -307,7 +315,9 @@ type ConnectivityStage struct {
 	// For LINK_PERMISSIONS: the needed roles that the token has.
 	PresentRoles []string `protobuf:"bytes,10,rep,name=present_roles,json=presentRoles,proto3" json:"present_roles,omitempty"`
 	// For LINK_PERMISSIONS: the needed roles that the token lacks.
-	MissingRoles  []string `protobuf:"bytes,11,rep,name=missing_roles,json=missingRoles,proto3" json:"missing_roles,omitempty"`
+	MissingRoles []string `protobuf:"bytes,11,rep,name=missing_roles,json=missingRoles,proto3" json:"missing_roles,omitempty"`
+	// For RESULT_SKIPPED: the stage that failed and kept this one from being tried; not set where the settings leave it out.
+	Cause         *ConnectivityStage_Cause `protobuf:"bytes,12,opt,name=cause,proto3" json:"cause,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -419,45 +429,44 @@ func (x *ConnectivityStage) GetMissingRoles() []string {
 	return nil
 }
 
-// ApiEndpoint is one API in one cloud: what a form's drop-downs show, and the defaults of registering.
-type ApiEndpoint struct {
+func (x *ConnectivityStage) GetCause() *ConnectivityStage_Cause {
+	if x != nil {
+		return x.Cause
+	}
+	return nil
+}
+
+// ConnectivityTest is what a test of an integration's links came to.
+type ConnectivityTest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The API.
-	Api Api `protobuf:"varint,1,opt,name=api,proto3,enum=defender.integration.v1.Api" json:"api,omitempty"`
-	// The cloud.
-	Cloud Cloud `protobuf:"varint,2,opt,name=cloud,proto3,enum=defender.integration.v1.Cloud" json:"cloud,omitempty"`
-	// Where the API is, with the default port and version.
-	Endpoint *Endpoint `protobuf:"bytes,3,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
-	// The token endpoint; `{tenant}` stands for the tenant.
-	AuthorizationUrl string `protobuf:"bytes,4,opt,name=authorization_url,json=authorizationUrl,proto3" json:"authorization_url,omitempty"`
-	// The scope that tokens are asked for.
-	Scope string `protobuf:"bytes,5,opt,name=scope,proto3" json:"scope,omitempty"`
-	// The versions that it is offered in, the default first.
-	ApiVersions []string `protobuf:"bytes,6,rep,name=api_versions,json=apiVersions,proto3" json:"api_versions,omitempty"`
-	// The application permissions that it needs, any one of which will do; the least first.
-	Permissions []*Permission `protobuf:"bytes,7,rep,name=permissions,proto3" json:"permissions,omitempty"`
-	// The device sources that go with it, the default first.
-	DeviceSources []*DeviceSourceEndpoint `protobuf:"bytes,8,rep,name=device_sources,json=deviceSources,proto3" json:"device_sources,omitempty"`
-	// Whether Microsoft still offers it.
-	Lifecycle     *Lifecycle `protobuf:"bytes,9,opt,name=lifecycle,proto3" json:"lifecycle,omitempty"`
+	// When it began, by the service's clock.
+	TestTime *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=test_time,json=testTime,proto3" json:"test_time,omitempty"`
+	// How long it took.
+	Took *durationpb.Duration `protobuf:"bytes,2,opt,name=took,proto3" json:"took,omitempty"`
+	// Over all.
+	Health ConnectivityTest_Health `protobuf:"varint,3,opt,name=health,proto3,enum=defender.integration.v1.ConnectivityTest_Health" json:"health,omitempty"`
+	// In a sentence: what failed first and what to do, or that all holds.
+	Summary string `protobuf:"bytes,4,opt,name=summary,proto3" json:"summary,omitempty"`
+	// Each link, in the order in which they build on each other.
+	Stages        []*ConnectivityStage `protobuf:"bytes,5,rep,name=stages,proto3" json:"stages,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ApiEndpoint) Reset() {
-	*x = ApiEndpoint{}
+func (x *ConnectivityTest) Reset() {
+	*x = ConnectivityTest{}
 	mi := &file_defender_integration_v1_connectivity_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ApiEndpoint) String() string {
+func (x *ConnectivityTest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ApiEndpoint) ProtoMessage() {}
+func (*ConnectivityTest) ProtoMessage() {}
 
-func (x *ApiEndpoint) ProtoReflect() protoreflect.Message {
+func (x *ConnectivityTest) ProtoReflect() protoreflect.Message {
 	mi := &file_defender_integration_v1_connectivity_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -469,105 +478,71 @@ func (x *ApiEndpoint) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ApiEndpoint.ProtoReflect.Descriptor instead.
-func (*ApiEndpoint) Descriptor() ([]byte, []int) {
+// Deprecated: Use ConnectivityTest.ProtoReflect.Descriptor instead.
+func (*ConnectivityTest) Descriptor() ([]byte, []int) {
 	return file_defender_integration_v1_connectivity_proto_rawDescGZIP(), []int{1}
 }
 
-func (x *ApiEndpoint) GetApi() Api {
+func (x *ConnectivityTest) GetTestTime() *timestamppb.Timestamp {
 	if x != nil {
-		return x.Api
-	}
-	return Api_API_UNSPECIFIED
-}
-
-func (x *ApiEndpoint) GetCloud() Cloud {
-	if x != nil {
-		return x.Cloud
-	}
-	return Cloud_CLOUD_UNSPECIFIED
-}
-
-func (x *ApiEndpoint) GetEndpoint() *Endpoint {
-	if x != nil {
-		return x.Endpoint
+		return x.TestTime
 	}
 	return nil
 }
 
-func (x *ApiEndpoint) GetAuthorizationUrl() string {
+func (x *ConnectivityTest) GetTook() *durationpb.Duration {
 	if x != nil {
-		return x.AuthorizationUrl
+		return x.Took
+	}
+	return nil
+}
+
+func (x *ConnectivityTest) GetHealth() ConnectivityTest_Health {
+	if x != nil {
+		return x.Health
+	}
+	return ConnectivityTest_HEALTH_UNSPECIFIED
+}
+
+func (x *ConnectivityTest) GetSummary() string {
+	if x != nil {
+		return x.Summary
 	}
 	return ""
 }
 
-func (x *ApiEndpoint) GetScope() string {
+func (x *ConnectivityTest) GetStages() []*ConnectivityStage {
 	if x != nil {
-		return x.Scope
-	}
-	return ""
-}
-
-func (x *ApiEndpoint) GetApiVersions() []string {
-	if x != nil {
-		return x.ApiVersions
+		return x.Stages
 	}
 	return nil
 }
 
-func (x *ApiEndpoint) GetPermissions() []*Permission {
-	if x != nil {
-		return x.Permissions
-	}
-	return nil
-}
-
-func (x *ApiEndpoint) GetDeviceSources() []*DeviceSourceEndpoint {
-	if x != nil {
-		return x.DeviceSources
-	}
-	return nil
-}
-
-func (x *ApiEndpoint) GetLifecycle() *Lifecycle {
-	if x != nil {
-		return x.Lifecycle
-	}
-	return nil
-}
-
-// DeviceSourceEndpoint is one device source in one cloud.
-type DeviceSourceEndpoint struct {
+// Cause names a stage.
+type ConnectivityStage_Cause struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The kind.
-	Kind DeviceSource_Kind `protobuf:"varint,1,opt,name=kind,proto3,enum=defender.integration.v1.DeviceSource_Kind" json:"kind,omitempty"`
-	// Where it is.
-	Endpoint *Endpoint `protobuf:"bytes,2,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
-	// The scope that tokens are asked for.
-	Scope string `protobuf:"bytes,3,opt,name=scope,proto3" json:"scope,omitempty"`
-	// The application permissions that it needs, any one of which will do; the least first.
-	Permissions []*Permission `protobuf:"bytes,4,rep,name=permissions,proto3" json:"permissions,omitempty"`
-	// Whether Microsoft still offers it.
-	Lifecycle     *Lifecycle `protobuf:"bytes,5,opt,name=lifecycle,proto3" json:"lifecycle,omitempty"`
+	// Its link.
+	Link ConnectivityStage_Link `protobuf:"varint,1,opt,name=link,proto3,enum=defender.integration.v1.ConnectivityStage_Link" json:"link,omitempty"`
+	// Where it leads.
+	Target        ConnectivityStage_Target `protobuf:"varint,2,opt,name=target,proto3,enum=defender.integration.v1.ConnectivityStage_Target" json:"target,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *DeviceSourceEndpoint) Reset() {
-	*x = DeviceSourceEndpoint{}
+func (x *ConnectivityStage_Cause) Reset() {
+	*x = ConnectivityStage_Cause{}
 	mi := &file_defender_integration_v1_connectivity_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *DeviceSourceEndpoint) String() string {
+func (x *ConnectivityStage_Cause) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*DeviceSourceEndpoint) ProtoMessage() {}
+func (*ConnectivityStage_Cause) ProtoMessage() {}
 
-func (x *DeviceSourceEndpoint) ProtoReflect() protoreflect.Message {
+func (x *ConnectivityStage_Cause) ProtoReflect() protoreflect.Message {
 	mi := &file_defender_integration_v1_connectivity_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -579,197 +554,30 @@ func (x *DeviceSourceEndpoint) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use DeviceSourceEndpoint.ProtoReflect.Descriptor instead.
-func (*DeviceSourceEndpoint) Descriptor() ([]byte, []int) {
-	return file_defender_integration_v1_connectivity_proto_rawDescGZIP(), []int{2}
+// Deprecated: Use ConnectivityStage_Cause.ProtoReflect.Descriptor instead.
+func (*ConnectivityStage_Cause) Descriptor() ([]byte, []int) {
+	return file_defender_integration_v1_connectivity_proto_rawDescGZIP(), []int{0, 0}
 }
 
-func (x *DeviceSourceEndpoint) GetKind() DeviceSource_Kind {
+func (x *ConnectivityStage_Cause) GetLink() ConnectivityStage_Link {
 	if x != nil {
-		return x.Kind
+		return x.Link
 	}
-	return DeviceSource_KIND_UNSPECIFIED
+	return ConnectivityStage_LINK_UNSPECIFIED
 }
 
-func (x *DeviceSourceEndpoint) GetEndpoint() *Endpoint {
+func (x *ConnectivityStage_Cause) GetTarget() ConnectivityStage_Target {
 	if x != nil {
-		return x.Endpoint
+		return x.Target
 	}
-	return nil
-}
-
-func (x *DeviceSourceEndpoint) GetScope() string {
-	if x != nil {
-		return x.Scope
-	}
-	return ""
-}
-
-func (x *DeviceSourceEndpoint) GetPermissions() []*Permission {
-	if x != nil {
-		return x.Permissions
-	}
-	return nil
-}
-
-func (x *DeviceSourceEndpoint) GetLifecycle() *Lifecycle {
-	if x != nil {
-		return x.Lifecycle
-	}
-	return nil
-}
-
-// Permission is an application permission in Entra.
-type Permission struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its name, as it stands in a token's roles, such as `SecurityAlert.Read.All`.
-	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// The app role's id.
-	AppRoleId string `protobuf:"bytes,2,opt,name=app_role_id,json=appRoleId,proto3" json:"app_role_id,omitempty"`
-	// The resource application that grants it, such as `Microsoft Graph`.
-	ResourceApp string `protobuf:"bytes,3,opt,name=resource_app,json=resourceApp,proto3" json:"resource_app,omitempty"`
-	// The resource application's id.
-	ResourceAppId string `protobuf:"bytes,4,opt,name=resource_app_id,json=resourceAppId,proto3" json:"resource_app_id,omitempty"`
-	// It lets the application change things: more than is needed.
-	CanWrite      bool `protobuf:"varint,5,opt,name=can_write,json=canWrite,proto3" json:"can_write,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Permission) Reset() {
-	*x = Permission{}
-	mi := &file_defender_integration_v1_connectivity_proto_msgTypes[3]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Permission) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Permission) ProtoMessage() {}
-
-func (x *Permission) ProtoReflect() protoreflect.Message {
-	mi := &file_defender_integration_v1_connectivity_proto_msgTypes[3]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Permission.ProtoReflect.Descriptor instead.
-func (*Permission) Descriptor() ([]byte, []int) {
-	return file_defender_integration_v1_connectivity_proto_rawDescGZIP(), []int{3}
-}
-
-func (x *Permission) GetName() string {
-	if x != nil {
-		return x.Name
-	}
-	return ""
-}
-
-func (x *Permission) GetAppRoleId() string {
-	if x != nil {
-		return x.AppRoleId
-	}
-	return ""
-}
-
-func (x *Permission) GetResourceApp() string {
-	if x != nil {
-		return x.ResourceApp
-	}
-	return ""
-}
-
-func (x *Permission) GetResourceAppId() string {
-	if x != nil {
-		return x.ResourceAppId
-	}
-	return ""
-}
-
-func (x *Permission) GetCanWrite() bool {
-	if x != nil {
-		return x.CanWrite
-	}
-	return false
-}
-
-// Lifecycle says whether Microsoft still offers an API.
-type Lifecycle struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The stage.
-	Stage Lifecycle_Stage `protobuf:"varint,1,opt,name=stage,proto3,enum=defender.integration.v1.Lifecycle_Stage" json:"stage,omitempty"`
-	// From when on it no longer works.
-	RetirementTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=retirement_time,json=retirementTime,proto3" json:"retirement_time,omitempty"`
-	// In words, with what follows it.
-	Note          string `protobuf:"bytes,3,opt,name=note,proto3" json:"note,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Lifecycle) Reset() {
-	*x = Lifecycle{}
-	mi := &file_defender_integration_v1_connectivity_proto_msgTypes[4]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Lifecycle) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Lifecycle) ProtoMessage() {}
-
-func (x *Lifecycle) ProtoReflect() protoreflect.Message {
-	mi := &file_defender_integration_v1_connectivity_proto_msgTypes[4]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Lifecycle.ProtoReflect.Descriptor instead.
-func (*Lifecycle) Descriptor() ([]byte, []int) {
-	return file_defender_integration_v1_connectivity_proto_rawDescGZIP(), []int{4}
-}
-
-func (x *Lifecycle) GetStage() Lifecycle_Stage {
-	if x != nil {
-		return x.Stage
-	}
-	return Lifecycle_STAGE_UNSPECIFIED
-}
-
-func (x *Lifecycle) GetRetirementTime() *timestamppb.Timestamp {
-	if x != nil {
-		return x.RetirementTime
-	}
-	return nil
-}
-
-func (x *Lifecycle) GetNote() string {
-	if x != nil {
-		return x.Note
-	}
-	return ""
+	return ConnectivityStage_TARGET_UNSPECIFIED
 }
 
 var File_defender_integration_v1_connectivity_proto protoreflect.FileDescriptor
 
 const file_defender_integration_v1_connectivity_proto_rawDesc = "" +
 	"\n" +
-	"*defender/integration/v1/connectivity.proto\x12\x17defender.integration.v1\x1a$defender/integration/v1/errors.proto\x1a)defender/integration/v1/integration.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd9\a\n" +
+	"*defender/integration/v1/connectivity.proto\x12\x17defender.integration.v1\x1a$defender/integration/v1/errors.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe0\t\n" +
 	"\x11ConnectivityStage\x12C\n" +
 	"\x04link\x18\x01 \x01(\x0e2/.defender.integration.v1.ConnectivityStage.LinkR\x04link\x12I\n" +
 	"\x06target\x18\x02 \x01(\x0e21.defender.integration.v1.ConnectivityStage.TargetR\x06target\x12I\n" +
@@ -782,7 +590,11 @@ const file_defender_integration_v1_connectivity_proto_rawDesc = "" +
 	"\x13upstream_request_id\x18\t \x01(\tR\x11upstreamRequestId\x12#\n" +
 	"\rpresent_roles\x18\n" +
 	" \x03(\tR\fpresentRoles\x12#\n" +
-	"\rmissing_roles\x18\v \x03(\tR\fmissingRoles\"\xdb\x01\n" +
+	"\rmissing_roles\x18\v \x03(\tR\fmissingRoles\x12F\n" +
+	"\x05cause\x18\f \x01(\v20.defender.integration.v1.ConnectivityStage.CauseR\x05cause\x1a\x97\x01\n" +
+	"\x05Cause\x12C\n" +
+	"\x04link\x18\x01 \x01(\x0e2/.defender.integration.v1.ConnectivityStage.LinkR\x04link\x12I\n" +
+	"\x06target\x18\x02 \x01(\x0e21.defender.integration.v1.ConnectivityStage.TargetR\x06target\"\x80\x02\n" +
 	"\x04Link\x12\x14\n" +
 	"\x10LINK_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12LINK_CONFIGURATION\x10\x01\x12\f\n" +
@@ -799,7 +611,10 @@ const file_defender_integration_v1_connectivity_proto_rawDesc = "" +
 	"\n" +
 	"LINK_QUOTA\x10\n" +
 	"\x12\x12\n" +
-	"\x0eLINK_LIFECYCLE\x10\v\"d\n" +
+	"\x0eLINK_LIFECYCLE\x10\v\x12\x0e\n" +
+	"\n" +
+	"LINK_PROXY\x10\f\x12\x13\n" +
+	"\x0fLINK_CREDENTIAL\x10\r\"d\n" +
 	"\x06Target\x12\x16\n" +
 	"\x12TARGET_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14TARGET_AUTHORIZATION\x10\x01\x12\x0e\n" +
@@ -811,38 +626,17 @@ const file_defender_integration_v1_connectivity_proto_rawDesc = "" +
 	"\rRESULT_PASSED\x10\x01\x12\x11\n" +
 	"\rRESULT_WARNED\x10\x02\x12\x11\n" +
 	"\rRESULT_FAILED\x10\x03\x12\x12\n" +
-	"\x0eRESULT_SKIPPED\x10\x04\"\xf7\x03\n" +
-	"\vApiEndpoint\x12.\n" +
-	"\x03api\x18\x01 \x01(\x0e2\x1c.defender.integration.v1.ApiR\x03api\x124\n" +
-	"\x05cloud\x18\x02 \x01(\x0e2\x1e.defender.integration.v1.CloudR\x05cloud\x12=\n" +
-	"\bendpoint\x18\x03 \x01(\v2!.defender.integration.v1.EndpointR\bendpoint\x12+\n" +
-	"\x11authorization_url\x18\x04 \x01(\tR\x10authorizationUrl\x12\x14\n" +
-	"\x05scope\x18\x05 \x01(\tR\x05scope\x12!\n" +
-	"\fapi_versions\x18\x06 \x03(\tR\vapiVersions\x12E\n" +
-	"\vpermissions\x18\a \x03(\v2#.defender.integration.v1.PermissionR\vpermissions\x12T\n" +
-	"\x0edevice_sources\x18\b \x03(\v2-.defender.integration.v1.DeviceSourceEndpointR\rdeviceSources\x12@\n" +
-	"\tlifecycle\x18\t \x01(\v2\".defender.integration.v1.LifecycleR\tlifecycle\"\xb4\x02\n" +
-	"\x14DeviceSourceEndpoint\x12>\n" +
-	"\x04kind\x18\x01 \x01(\x0e2*.defender.integration.v1.DeviceSource.KindR\x04kind\x12=\n" +
-	"\bendpoint\x18\x02 \x01(\v2!.defender.integration.v1.EndpointR\bendpoint\x12\x14\n" +
-	"\x05scope\x18\x03 \x01(\tR\x05scope\x12E\n" +
-	"\vpermissions\x18\x04 \x03(\v2#.defender.integration.v1.PermissionR\vpermissions\x12@\n" +
-	"\tlifecycle\x18\x05 \x01(\v2\".defender.integration.v1.LifecycleR\tlifecycle\"\xa8\x01\n" +
-	"\n" +
-	"Permission\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1e\n" +
-	"\vapp_role_id\x18\x02 \x01(\tR\tappRoleId\x12!\n" +
-	"\fresource_app\x18\x03 \x01(\tR\vresourceApp\x12&\n" +
-	"\x0fresource_app_id\x18\x04 \x01(\tR\rresourceAppId\x12\x1b\n" +
-	"\tcan_write\x18\x05 \x01(\bR\bcanWrite\"\xeb\x01\n" +
-	"\tLifecycle\x12>\n" +
-	"\x05stage\x18\x01 \x01(\x0e2(.defender.integration.v1.Lifecycle.StageR\x05stage\x12C\n" +
-	"\x0fretirement_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x0eretirementTime\x12\x12\n" +
-	"\x04note\x18\x03 \x01(\tR\x04note\"E\n" +
-	"\x05Stage\x12\x15\n" +
-	"\x11STAGE_UNSPECIFIED\x10\x00\x12\x11\n" +
-	"\rSTAGE_CURRENT\x10\x01\x12\x12\n" +
-	"\x0eSTAGE_RETIRING\x10\x02B\xee\x01\n" +
+	"\x0eRESULT_SKIPPED\x10\x04\"\xee\x02\n" +
+	"\x10ConnectivityTest\x127\n" +
+	"\ttest_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\btestTime\x12-\n" +
+	"\x04took\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x04took\x12H\n" +
+	"\x06health\x18\x03 \x01(\x0e20.defender.integration.v1.ConnectivityTest.HealthR\x06health\x12\x18\n" +
+	"\asummary\x18\x04 \x01(\tR\asummary\x12B\n" +
+	"\x06stages\x18\x05 \x03(\v2*.defender.integration.v1.ConnectivityStageR\x06stages\"J\n" +
+	"\x06Health\x12\x16\n" +
+	"\x12HEALTH_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0eHEALTH_HEALTHY\x10\x01\x12\x14\n" +
+	"\x10HEALTH_UNHEALTHY\x10\x02B\xee\x01\n" +
 	"\x1bcom.defender.integration.v1B\x11ConnectivityProtoP\x01Z>defender-integration/gen/defender/integration/v1;integrationv1\xa2\x02\x03DIX\xaa\x02\x17Defender.Integration.V1\xca\x02\x17Defender\\Integration\\V1\xe2\x02#Defender\\Integration\\V1\\GPBMetadata\xea\x02\x19Defender::Integration::V1b\x06proto3"
 
 var (
@@ -858,48 +652,37 @@ func file_defender_integration_v1_connectivity_proto_rawDescGZIP() []byte {
 }
 
 var file_defender_integration_v1_connectivity_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_defender_integration_v1_connectivity_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_defender_integration_v1_connectivity_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_defender_integration_v1_connectivity_proto_goTypes = []any{
-	(ConnectivityStage_Link)(0),   // 0: defender.integration.v1.ConnectivityStage.Link
-	(ConnectivityStage_Target)(0), // 1: defender.integration.v1.ConnectivityStage.Target
-	(ConnectivityStage_Result)(0), // 2: defender.integration.v1.ConnectivityStage.Result
-	(Lifecycle_Stage)(0),          // 3: defender.integration.v1.Lifecycle.Stage
-	(*ConnectivityStage)(nil),     // 4: defender.integration.v1.ConnectivityStage
-	(*ApiEndpoint)(nil),           // 5: defender.integration.v1.ApiEndpoint
-	(*DeviceSourceEndpoint)(nil),  // 6: defender.integration.v1.DeviceSourceEndpoint
-	(*Permission)(nil),            // 7: defender.integration.v1.Permission
-	(*Lifecycle)(nil),             // 8: defender.integration.v1.Lifecycle
-	(*durationpb.Duration)(nil),   // 9: google.protobuf.Duration
-	(ErrorReason)(0),              // 10: defender.integration.v1.ErrorReason
-	(Api)(0),                      // 11: defender.integration.v1.Api
-	(Cloud)(0),                    // 12: defender.integration.v1.Cloud
-	(*Endpoint)(nil),              // 13: defender.integration.v1.Endpoint
-	(DeviceSource_Kind)(0),        // 14: defender.integration.v1.DeviceSource.Kind
-	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(ConnectivityStage_Link)(0),     // 0: defender.integration.v1.ConnectivityStage.Link
+	(ConnectivityStage_Target)(0),   // 1: defender.integration.v1.ConnectivityStage.Target
+	(ConnectivityStage_Result)(0),   // 2: defender.integration.v1.ConnectivityStage.Result
+	(ConnectivityTest_Health)(0),    // 3: defender.integration.v1.ConnectivityTest.Health
+	(*ConnectivityStage)(nil),       // 4: defender.integration.v1.ConnectivityStage
+	(*ConnectivityTest)(nil),        // 5: defender.integration.v1.ConnectivityTest
+	(*ConnectivityStage_Cause)(nil), // 6: defender.integration.v1.ConnectivityStage.Cause
+	(*durationpb.Duration)(nil),     // 7: google.protobuf.Duration
+	(ErrorReason)(0),                // 8: defender.integration.v1.ErrorReason
+	(*timestamppb.Timestamp)(nil),   // 9: google.protobuf.Timestamp
 }
 var file_defender_integration_v1_connectivity_proto_depIdxs = []int32{
 	0,  // 0: defender.integration.v1.ConnectivityStage.link:type_name -> defender.integration.v1.ConnectivityStage.Link
 	1,  // 1: defender.integration.v1.ConnectivityStage.target:type_name -> defender.integration.v1.ConnectivityStage.Target
 	2,  // 2: defender.integration.v1.ConnectivityStage.result:type_name -> defender.integration.v1.ConnectivityStage.Result
-	9,  // 3: defender.integration.v1.ConnectivityStage.took:type_name -> google.protobuf.Duration
-	10, // 4: defender.integration.v1.ConnectivityStage.reason:type_name -> defender.integration.v1.ErrorReason
-	11, // 5: defender.integration.v1.ApiEndpoint.api:type_name -> defender.integration.v1.Api
-	12, // 6: defender.integration.v1.ApiEndpoint.cloud:type_name -> defender.integration.v1.Cloud
-	13, // 7: defender.integration.v1.ApiEndpoint.endpoint:type_name -> defender.integration.v1.Endpoint
-	7,  // 8: defender.integration.v1.ApiEndpoint.permissions:type_name -> defender.integration.v1.Permission
-	6,  // 9: defender.integration.v1.ApiEndpoint.device_sources:type_name -> defender.integration.v1.DeviceSourceEndpoint
-	8,  // 10: defender.integration.v1.ApiEndpoint.lifecycle:type_name -> defender.integration.v1.Lifecycle
-	14, // 11: defender.integration.v1.DeviceSourceEndpoint.kind:type_name -> defender.integration.v1.DeviceSource.Kind
-	13, // 12: defender.integration.v1.DeviceSourceEndpoint.endpoint:type_name -> defender.integration.v1.Endpoint
-	7,  // 13: defender.integration.v1.DeviceSourceEndpoint.permissions:type_name -> defender.integration.v1.Permission
-	8,  // 14: defender.integration.v1.DeviceSourceEndpoint.lifecycle:type_name -> defender.integration.v1.Lifecycle
-	3,  // 15: defender.integration.v1.Lifecycle.stage:type_name -> defender.integration.v1.Lifecycle.Stage
-	15, // 16: defender.integration.v1.Lifecycle.retirement_time:type_name -> google.protobuf.Timestamp
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	7,  // 3: defender.integration.v1.ConnectivityStage.took:type_name -> google.protobuf.Duration
+	8,  // 4: defender.integration.v1.ConnectivityStage.reason:type_name -> defender.integration.v1.ErrorReason
+	6,  // 5: defender.integration.v1.ConnectivityStage.cause:type_name -> defender.integration.v1.ConnectivityStage.Cause
+	9,  // 6: defender.integration.v1.ConnectivityTest.test_time:type_name -> google.protobuf.Timestamp
+	7,  // 7: defender.integration.v1.ConnectivityTest.took:type_name -> google.protobuf.Duration
+	3,  // 8: defender.integration.v1.ConnectivityTest.health:type_name -> defender.integration.v1.ConnectivityTest.Health
+	4,  // 9: defender.integration.v1.ConnectivityTest.stages:type_name -> defender.integration.v1.ConnectivityStage
+	0,  // 10: defender.integration.v1.ConnectivityStage.Cause.link:type_name -> defender.integration.v1.ConnectivityStage.Link
+	1,  // 11: defender.integration.v1.ConnectivityStage.Cause.target:type_name -> defender.integration.v1.ConnectivityStage.Target
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_defender_integration_v1_connectivity_proto_init() }
@@ -908,14 +691,13 @@ func file_defender_integration_v1_connectivity_proto_init() {
 		return
 	}
 	file_defender_integration_v1_errors_proto_init()
-	file_defender_integration_v1_integration_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_defender_integration_v1_connectivity_proto_rawDesc), len(file_defender_integration_v1_connectivity_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   5,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

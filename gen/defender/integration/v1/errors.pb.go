@@ -121,6 +121,19 @@ const (
 	ErrorReason_ERROR_REASON_CLOCK_SKEW ErrorReason = 28
 	// The window begins before what the journal still holds. In a Problem.
 	ErrorReason_ERROR_REASON_HISTORY_GONE ErrorReason = 29
+	// Microsoft no longer offers the API. Code FAILED_PRECONDITION: register its successor. Also in a Problem or a stage, where a
+	// refusal looks like that; it is not tried again then.
+	//
+	//	{ "reason": "ERROR_REASON_API_RETIRED", "metadata": { "api": "API_GRAPH_SECURITY_LEGACY", "successor": "API_GRAPH_SECURITY" } }
+	ErrorReason_ERROR_REASON_API_RETIRED ErrorReason = 30
+	// A credential cannot be used: its file cannot be read, a certificate has no key, or it has expired. In a Problem or a stage.
+	ErrorReason_ERROR_REASON_CREDENTIAL_UNUSABLE ErrorReason = 31
+	// The proxy cannot be reached, wants a password, or refuses. In a Problem or a stage.
+	ErrorReason_ERROR_REASON_PROXY_FAILED ErrorReason = 32
+	// A name resolves to an address that this service does not call: loopback, link-local or metadata. In a Problem or a stage.
+	ErrorReason_ERROR_REASON_ADDRESS_NOT_ALLOWED ErrorReason = 33
+	// The application holds a permission that can change things, which this service does not need. In a stage.
+	ErrorReason_ERROR_REASON_PERMISSION_EXCESSIVE ErrorReason = 34
 )
 
 // Enum value maps for ErrorReason.
@@ -156,6 +169,11 @@ var (
 		27: "ERROR_REASON_API_RETIRING",
 		28: "ERROR_REASON_CLOCK_SKEW",
 		29: "ERROR_REASON_HISTORY_GONE",
+		30: "ERROR_REASON_API_RETIRED",
+		31: "ERROR_REASON_CREDENTIAL_UNUSABLE",
+		32: "ERROR_REASON_PROXY_FAILED",
+		33: "ERROR_REASON_ADDRESS_NOT_ALLOWED",
+		34: "ERROR_REASON_PERMISSION_EXCESSIVE",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":                   0,
@@ -188,6 +206,11 @@ var (
 		"ERROR_REASON_API_RETIRING":                  27,
 		"ERROR_REASON_CLOCK_SKEW":                    28,
 		"ERROR_REASON_HISTORY_GONE":                  29,
+		"ERROR_REASON_API_RETIRED":                   30,
+		"ERROR_REASON_CREDENTIAL_UNUSABLE":           31,
+		"ERROR_REASON_PROXY_FAILED":                  32,
+		"ERROR_REASON_ADDRESS_NOT_ALLOWED":           33,
+		"ERROR_REASON_PERMISSION_EXCESSIVE":          34,
 	}
 )
 
@@ -222,7 +245,7 @@ var File_defender_integration_v1_errors_proto protoreflect.FileDescriptor
 
 const file_defender_integration_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"$defender/integration/v1/errors.proto\x12\x17defender.integration.v1*\xc7\b\n" +
+	"$defender/integration/v1/errors.proto\x12\x17defender.integration.v1*\xf7\t\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x12&\n" +
@@ -254,7 +277,12 @@ const file_defender_integration_v1_errors_proto_rawDesc = "" +
 	"\"ERROR_REASON_CONFIGURATION_INVALID\x10\x1a\x12\x1d\n" +
 	"\x19ERROR_REASON_API_RETIRING\x10\x1b\x12\x1b\n" +
 	"\x17ERROR_REASON_CLOCK_SKEW\x10\x1c\x12\x1d\n" +
-	"\x19ERROR_REASON_HISTORY_GONE\x10\x1dB\xe8\x01\n" +
+	"\x19ERROR_REASON_HISTORY_GONE\x10\x1d\x12\x1c\n" +
+	"\x18ERROR_REASON_API_RETIRED\x10\x1e\x12$\n" +
+	" ERROR_REASON_CREDENTIAL_UNUSABLE\x10\x1f\x12\x1d\n" +
+	"\x19ERROR_REASON_PROXY_FAILED\x10 \x12$\n" +
+	" ERROR_REASON_ADDRESS_NOT_ALLOWED\x10!\x12%\n" +
+	"!ERROR_REASON_PERMISSION_EXCESSIVE\x10\"B\xe8\x01\n" +
 	"\x1bcom.defender.integration.v1B\vErrorsProtoP\x01Z>defender-integration/gen/defender/integration/v1;integrationv1\xa2\x02\x03DIX\xaa\x02\x17Defender.Integration.V1\xca\x02\x17Defender\\Integration\\V1\xe2\x02#Defender\\Integration\\V1\\GPBMetadata\xea\x02\x19Defender::Integration::V1b\x06proto3"
 
 var (

@@ -33,6 +33,15 @@ const (
 	// Microsoft Graph's `/security/alerts_v2`
 	// (https://learn.microsoft.com/en-us/graph/api/security-list-alerts_v2).
 	Api_API_GRAPH_SECURITY Api = 1
+	// Defender for Endpoint's `/api/alerts`
+	// (https://learn.microsoft.com/en-us/defender-endpoint/api/get-alerts).
+	Api_API_DEFENDER_FOR_ENDPOINT Api = 2
+	// The legacy SIEM API, the alert exporter
+	// (https://learn.microsoft.com/en-us/defender-endpoint/configure-siem).
+	Api_API_SIEM Api = 3
+	// Microsoft Graph's older `/security/alerts`. It is gone since 15 October 2026 and cannot be registered: use API_GRAPH_SECURITY
+	// (https://learn.microsoft.com/en-us/graph/alertsv1-alertsv2-migration).
+	Api_API_GRAPH_SECURITY_LEGACY Api = 4
 )
 
 // Enum value maps for Api.
@@ -40,10 +49,16 @@ var (
 	Api_name = map[int32]string{
 		0: "API_UNSPECIFIED",
 		1: "API_GRAPH_SECURITY",
+		2: "API_DEFENDER_FOR_ENDPOINT",
+		3: "API_SIEM",
+		4: "API_GRAPH_SECURITY_LEGACY",
 	}
 	Api_value = map[string]int32{
-		"API_UNSPECIFIED":    0,
-		"API_GRAPH_SECURITY": 1,
+		"API_UNSPECIFIED":           0,
+		"API_GRAPH_SECURITY":        1,
+		"API_DEFENDER_FOR_ENDPOINT": 2,
+		"API_SIEM":                  3,
+		"API_GRAPH_SECURITY_LEGACY": 4,
 	}
 )
 
@@ -80,12 +95,15 @@ type Cloud int32
 const (
 	// Not set: the default, CLOUD_GLOBAL.
 	Cloud_CLOUD_UNSPECIFIED Cloud = 0
-	// The worldwide cloud; for Graph also US Government GCC.
+	// The worldwide cloud.
 	Cloud_CLOUD_GLOBAL Cloud = 1
 	// US Government L4, GCC High.
 	Cloud_CLOUD_US_GOV_HIGH Cloud = 2
 	// US Government L5, DoD.
 	Cloud_CLOUD_US_GOV_DOD Cloud = 3
+	// US Government L2, GCC: Entra and Graph are the worldwide ones, Defender for Endpoint has hosts of its own
+	// (https://learn.microsoft.com/en-us/defender-endpoint/gov).
+	Cloud_CLOUD_US_GOV_GCC Cloud = 4
 )
 
 // Enum value maps for Cloud.
@@ -95,12 +113,14 @@ var (
 		1: "CLOUD_GLOBAL",
 		2: "CLOUD_US_GOV_HIGH",
 		3: "CLOUD_US_GOV_DOD",
+		4: "CLOUD_US_GOV_GCC",
 	}
 	Cloud_value = map[string]int32{
 		"CLOUD_UNSPECIFIED": 0,
 		"CLOUD_GLOBAL":      1,
 		"CLOUD_US_GOV_HIGH": 2,
 		"CLOUD_US_GOV_DOD":  3,
+		"CLOUD_US_GOV_GCC":  4,
 	}
 )
 
@@ -188,13 +208,16 @@ func (Protocol) EnumDescriptor() ([]byte, []int) {
 type DeviceSource_Kind int32
 
 const (
-	// Not set: the default, KIND_MACHINES.
+	// Not set: the API's default.
 	DeviceSource_KIND_UNSPECIFIED DeviceSource_Kind = 0
 	// Devices are not looked up. What raised no alert cannot be judged then.
 	DeviceSource_KIND_NONE DeviceSource_Kind = 1
 	// Defender for Endpoint's list of machines
 	// (https://learn.microsoft.com/en-us/defender-endpoint/api/get-machines), with a token of its own of the same application.
 	DeviceSource_KIND_MACHINES DeviceSource_Kind = 2
+	// The table DeviceInfo of advanced hunting, over Microsoft Graph
+	// (https://learn.microsoft.com/en-us/graph/api/security-security-runhuntingquery), with API_GRAPH_SECURITY.
+	DeviceSource_KIND_HUNTING DeviceSource_Kind = 3
 )
 
 // Enum value maps for DeviceSource_Kind.
@@ -203,11 +226,13 @@ var (
 		0: "KIND_UNSPECIFIED",
 		1: "KIND_NONE",
 		2: "KIND_MACHINES",
+		3: "KIND_HUNTING",
 	}
 	DeviceSource_Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED": 0,
 		"KIND_NONE":        1,
 		"KIND_MACHINES":    2,
+		"KIND_HUNTING":     3,
 	}
 )
 
@@ -235,7 +260,7 @@ func (x DeviceSource_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use DeviceSource_Kind.Descriptor instead.
 func (DeviceSource_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_defender_integration_v1_integration_proto_rawDescGZIP(), []int{4, 0}
+	return file_defender_integration_v1_integration_proto_rawDescGZIP(), []int{9, 0}
 }
 
 // The state of an integration.
@@ -252,6 +277,9 @@ const (
 	IntegrationStatus_STATE_THROTTLED IntegrationStatus_State = 3
 	// The last read failed; `problem` says why and what to do. It is tried again.
 	IntegrationStatus_STATE_FAILING IntegrationStatus_State = 4
+	// Microsoft's refusal looks like the end of the API: nothing is called any more until the integration is changed, or paused and
+	// resumed.
+	IntegrationStatus_STATE_RETIRED IntegrationStatus_State = 5
 )
 
 // Enum value maps for IntegrationStatus_State.
@@ -262,6 +290,7 @@ var (
 		2: "STATE_PAUSED",
 		3: "STATE_THROTTLED",
 		4: "STATE_FAILING",
+		5: "STATE_RETIRED",
 	}
 	IntegrationStatus_State_value = map[string]int32{
 		"STATE_UNSPECIFIED": 0,
@@ -269,6 +298,7 @@ var (
 		"STATE_PAUSED":      2,
 		"STATE_THROTTLED":   3,
 		"STATE_FAILING":     4,
+		"STATE_RETIRED":     5,
 	}
 )
 
@@ -296,7 +326,7 @@ func (x IntegrationStatus_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use IntegrationStatus_State.Descriptor instead.
 func (IntegrationStatus_State) EnumDescriptor() ([]byte, []int) {
-	return file_defender_integration_v1_integration_proto_rawDescGZIP(), []int{6, 0}
+	return file_defender_integration_v1_integration_proto_rawDescGZIP(), []int{11, 0}
 }
 
 // Why the read was made, and so how deep it reaches.
@@ -353,7 +383,7 @@ func (x Pair_Depth) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Pair_Depth.Descriptor instead.
 func (Pair_Depth) EnumDescriptor() ([]byte, []int) {
-	return file_defender_integration_v1_integration_proto_rawDescGZIP(), []int{7, 0}
+	return file_defender_integration_v1_integration_proto_rawDescGZIP(), []int{12, 0}
 }
 
 // Integration is a registered connection to one Defender tenant through one API.
@@ -373,7 +403,7 @@ type Integration struct {
 	Endpoint *Endpoint `protobuf:"bytes,6,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
 	// How to authenticate.
 	Authentication *Authentication `protobuf:"bytes,7,opt,name=authentication,proto3" json:"authentication,omitempty"`
-	// Where devices are looked up. Default: the list of machines of Defender for Endpoint in the same cloud.
+	// Where devices are looked up. Default: the API's, in the same cloud.
 	DeviceSource *DeviceSource `protobuf:"bytes,8,opt,name=device_source,json=deviceSource,proto3" json:"device_source,omitempty"`
 	// How often to poll. Default: the service's.
 	Polling *Polling `protobuf:"bytes,9,opt,name=polling,proto3" json:"polling,omitempty"`
@@ -386,7 +416,11 @@ type Integration struct {
 	// When its settings last changed. Output only.
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	// How it does. Output only.
-	Status        *IntegrationStatus `protobuf:"bytes,14,opt,name=status,proto3" json:"status,omitempty"`
+	Status *IntegrationStatus `protobuf:"bytes,14,opt,name=status,proto3" json:"status,omitempty"`
+	// Through which proxy Microsoft is reached. Default: the service's, which is its operator's or the environment's.
+	Proxy *Proxy `protobuf:"bytes,15,opt,name=proxy,proto3" json:"proxy,omitempty"`
+	// Which authorities are trusted besides those of the system and of the service.
+	Trust         *Trust `protobuf:"bytes,16,opt,name=trust,proto3" json:"trust,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -519,6 +553,20 @@ func (x *Integration) GetStatus() *IntegrationStatus {
 	return nil
 }
 
+func (x *Integration) GetProxy() *Proxy {
+	if x != nil {
+		return x.Proxy
+	}
+	return nil
+}
+
+func (x *Integration) GetTrust() *Trust {
+	if x != nil {
+		return x.Trust
+	}
+	return nil
+}
+
 // Endpoint is where an API is.
 type Endpoint struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -596,18 +644,27 @@ func (x *Endpoint) GetApiVersion() string {
 // (https://learn.microsoft.com/en-us/entra/identity-platform/v2-oauth2-client-creds-grant-flow).
 type Authentication struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The application's (client's) id.
+	// The application's (client's) id; of a managed identity the client id of the user-assigned one, empty for the system-assigned.
 	ClientId string `protobuf:"bytes,1,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
 	// What proves that we are the application.
 	//
 	// Types that are valid to be assigned to Credential:
 	//
 	//	*Authentication_ClientSecret
+	//	*Authentication_ClientCertificate
+	//	*Authentication_WorkloadIdentity
+	//	*Authentication_ManagedIdentity
 	Credential isAuthentication_Credential `protobuf_oneof:"credential"`
-	// The token endpoint's URL. Default: the cloud's v2.0 token endpoint of the tenant.
+	// The token endpoint's URL. Default: the cloud's v2.0 token endpoint of the tenant; for API_SIEM with a client secret its v1
+	// endpoint. It is free with a client secret. With a certificate or workload identity it is that of the tenant's v2.0 endpoint, at
+	// any host that is allowed. A managed identity has none.
 	AuthorizationUrl string `protobuf:"bytes,10,opt,name=authorization_url,json=authorizationUrl,proto3" json:"authorization_url,omitempty"`
-	// The scope that tokens for alerts are asked for. Default: the API's, such as `https://graph.microsoft.com/.default`.
-	Scope         string `protobuf:"bytes,11,opt,name=scope,proto3" json:"scope,omitempty"`
+	// The scope that tokens for alerts are asked for, at the v2.0 token endpoint. Default: the API's, such as
+	// `https://graph.microsoft.com/.default`.
+	Scope string `protobuf:"bytes,11,opt,name=scope,proto3" json:"scope,omitempty"`
+	// The resource that tokens for alerts are asked for, at the v1 token endpoint; with a client secret alone. Default: the API's,
+	// such as `https://graph.windows.net`, where the authorization URL is of a v1 endpoint (`/oauth2/token`).
+	Resource      string `protobuf:"bytes,12,opt,name=resource,proto3" json:"resource,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -665,6 +722,33 @@ func (x *Authentication) GetClientSecret() *ClientSecret {
 	return nil
 }
 
+func (x *Authentication) GetClientCertificate() *ClientCertificate {
+	if x != nil {
+		if x, ok := x.Credential.(*Authentication_ClientCertificate); ok {
+			return x.ClientCertificate
+		}
+	}
+	return nil
+}
+
+func (x *Authentication) GetWorkloadIdentity() *WorkloadIdentity {
+	if x != nil {
+		if x, ok := x.Credential.(*Authentication_WorkloadIdentity); ok {
+			return x.WorkloadIdentity
+		}
+	}
+	return nil
+}
+
+func (x *Authentication) GetManagedIdentity() *ManagedIdentity {
+	if x != nil {
+		if x, ok := x.Credential.(*Authentication_ManagedIdentity); ok {
+			return x.ManagedIdentity
+		}
+	}
+	return nil
+}
+
 func (x *Authentication) GetAuthorizationUrl() string {
 	if x != nil {
 		return x.AuthorizationUrl
@@ -679,6 +763,13 @@ func (x *Authentication) GetScope() string {
 	return ""
 }
 
+func (x *Authentication) GetResource() string {
+	if x != nil {
+		return x.Resource
+	}
+	return ""
+}
+
 type isAuthentication_Credential interface {
 	isAuthentication_Credential()
 }
@@ -688,13 +779,37 @@ type Authentication_ClientSecret struct {
 	ClientSecret *ClientSecret `protobuf:"bytes,2,opt,name=client_secret,json=clientSecret,proto3,oneof"`
 }
 
+type Authentication_ClientCertificate struct {
+	// A certificate with its private key.
+	ClientCertificate *ClientCertificate `protobuf:"bytes,3,opt,name=client_certificate,json=clientCertificate,proto3,oneof"`
+}
+
+type Authentication_WorkloadIdentity struct {
+	// A token of another identity provider, such as Kubernetes', that the application trusts.
+	WorkloadIdentity *WorkloadIdentity `protobuf:"bytes,4,opt,name=workload_identity,json=workloadIdentity,proto3,oneof"`
+}
+
+type Authentication_ManagedIdentity struct {
+	// The managed identity of the Azure resource that the service runs on.
+	ManagedIdentity *ManagedIdentity `protobuf:"bytes,5,opt,name=managed_identity,json=managedIdentity,proto3,oneof"`
+}
+
 func (*Authentication_ClientSecret) isAuthentication_Credential() {}
 
-// ClientSecret is a secret of the application.
+func (*Authentication_ClientCertificate) isAuthentication_Credential() {}
+
+func (*Authentication_WorkloadIdentity) isAuthentication_Credential() {}
+
+func (*Authentication_ManagedIdentity) isAuthentication_Credential() {}
+
+// ClientSecret is a secret of the application: given, or in a file.
 type ClientSecret struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The secret's value (not its id). Input only: it is sealed before it is stored, and never returned.
-	Value         string `protobuf:"bytes,1,opt,name=value,proto3" json:"value,omitempty"`
+	Value string `protobuf:"bytes,1,opt,name=value,proto3" json:"value,omitempty"`
+	// A file with the secret's value, relative to the folder that the service's operator set. It is read each time that a token is
+	// asked for. White space around the value does not count.
+	File          string `protobuf:"bytes,2,opt,name=file,proto3" json:"file,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -736,10 +851,309 @@ func (x *ClientSecret) GetValue() string {
 	return ""
 }
 
+func (x *ClientSecret) GetFile() string {
+	if x != nil {
+		return x.File
+	}
+	return ""
+}
+
+// ClientCertificate is a certificate of the application with its private key: given, or in a file, in PEM. The chain may follow
+// (https://learn.microsoft.com/en-us/entra/identity-platform/certificate-credentials).
+type ClientCertificate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Certificate and private key in PEM. Input only: it is sealed before it is stored, and never returned.
+	Pem string `protobuf:"bytes,1,opt,name=pem,proto3" json:"pem,omitempty"`
+	// A file with both, relative to the folder that the service's operator set. It is read each time that a token is asked for.
+	File          string `protobuf:"bytes,2,opt,name=file,proto3" json:"file,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClientCertificate) Reset() {
+	*x = ClientCertificate{}
+	mi := &file_defender_integration_v1_integration_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClientCertificate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClientCertificate) ProtoMessage() {}
+
+func (x *ClientCertificate) ProtoReflect() protoreflect.Message {
+	mi := &file_defender_integration_v1_integration_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClientCertificate.ProtoReflect.Descriptor instead.
+func (*ClientCertificate) Descriptor() ([]byte, []int) {
+	return file_defender_integration_v1_integration_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ClientCertificate) GetPem() string {
+	if x != nil {
+		return x.Pem
+	}
+	return ""
+}
+
+func (x *ClientCertificate) GetFile() string {
+	if x != nil {
+		return x.File
+	}
+	return ""
+}
+
+// WorkloadIdentity is a token of another identity provider that the application trusts by a federated credential
+// (https://learn.microsoft.com/en-us/entra/workload-id/workload-identity-federation).
+type WorkloadIdentity struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The file that the token is kept in, relative to the folder that the service's operator set. It is read each time that a token
+	// is asked for. Default: the file that the service's environment names as AZURE_FEDERATED_TOKEN_FILE.
+	TokenFile     string `protobuf:"bytes,1,opt,name=token_file,json=tokenFile,proto3" json:"token_file,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WorkloadIdentity) Reset() {
+	*x = WorkloadIdentity{}
+	mi := &file_defender_integration_v1_integration_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WorkloadIdentity) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WorkloadIdentity) ProtoMessage() {}
+
+func (x *WorkloadIdentity) ProtoReflect() protoreflect.Message {
+	mi := &file_defender_integration_v1_integration_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WorkloadIdentity.ProtoReflect.Descriptor instead.
+func (*WorkloadIdentity) Descriptor() ([]byte, []int) {
+	return file_defender_integration_v1_integration_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *WorkloadIdentity) GetTokenFile() string {
+	if x != nil {
+		return x.TokenFile
+	}
+	return ""
+}
+
+// ManagedIdentity is the managed identity of the Azure resource that the service runs on; which, is client_id's to say
+// (https://learn.microsoft.com/en-us/entra/identity/managed-identities-azure-resources/overview).
+type ManagedIdentity struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ManagedIdentity) Reset() {
+	*x = ManagedIdentity{}
+	mi := &file_defender_integration_v1_integration_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ManagedIdentity) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ManagedIdentity) ProtoMessage() {}
+
+func (x *ManagedIdentity) ProtoReflect() protoreflect.Message {
+	mi := &file_defender_integration_v1_integration_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ManagedIdentity.ProtoReflect.Descriptor instead.
+func (*ManagedIdentity) Descriptor() ([]byte, []int) {
+	return file_defender_integration_v1_integration_proto_rawDescGZIP(), []int{6}
+}
+
+// Proxy is a forward proxy between the service and Microsoft.
+type Proxy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The proxy's URL with scheme, host and port: `http://`, `https://` (the way to the proxy itself is over TLS) or `socks5://`.
+	// It names Microsoft's hosts to the proxy, which resolves them.
+	Url string `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
+	// No proxy at all, not even the service's.
+	Direct bool `protobuf:"varint,2,opt,name=direct,proto3" json:"direct,omitempty"`
+	// The name to authenticate with at the proxy; empty does not authenticate.
+	Username string `protobuf:"bytes,3,opt,name=username,proto3" json:"username,omitempty"`
+	// The password. Input only: it is sealed before it is stored, and never returned.
+	Password string `protobuf:"bytes,4,opt,name=password,proto3" json:"password,omitempty"`
+	// A file with the password, relative to the folder that the service's operator set.
+	PasswordFile string `protobuf:"bytes,5,opt,name=password_file,json=passwordFile,proto3" json:"password_file,omitempty"`
+	// Hosts that are reached without the proxy: a name (`login.example.com`), a domain with all names below it (`.example.com`), an
+	// address or a block of addresses (`10.0.0.0/8`), each with `:PORT` where only one port is meant.
+	Exceptions    []string `protobuf:"bytes,6,rep,name=exceptions,proto3" json:"exceptions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Proxy) Reset() {
+	*x = Proxy{}
+	mi := &file_defender_integration_v1_integration_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Proxy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Proxy) ProtoMessage() {}
+
+func (x *Proxy) ProtoReflect() protoreflect.Message {
+	mi := &file_defender_integration_v1_integration_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Proxy.ProtoReflect.Descriptor instead.
+func (*Proxy) Descriptor() ([]byte, []int) {
+	return file_defender_integration_v1_integration_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Proxy) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *Proxy) GetDirect() bool {
+	if x != nil {
+		return x.Direct
+	}
+	return false
+}
+
+func (x *Proxy) GetUsername() string {
+	if x != nil {
+		return x.Username
+	}
+	return ""
+}
+
+func (x *Proxy) GetPassword() string {
+	if x != nil {
+		return x.Password
+	}
+	return ""
+}
+
+func (x *Proxy) GetPasswordFile() string {
+	if x != nil {
+		return x.PasswordFile
+	}
+	return ""
+}
+
+func (x *Proxy) GetExceptions() []string {
+	if x != nil {
+		return x.Exceptions
+	}
+	return nil
+}
+
+// Trust is what an integration trusts besides the authorities of the system and of the service: such as that of a proxy that
+// inspects TLS. Verification cannot be switched off.
+type Trust struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Certificates of authorities in PEM.
+	CaPem string `protobuf:"bytes,1,opt,name=ca_pem,json=caPem,proto3" json:"ca_pem,omitempty"`
+	// A file with them, relative to the folder that the service's operator set. It must be a file where the credential is not the
+	// caller's own, but in a file or the service's identity: who adds an authority could read what is sent.
+	CaFile        string `protobuf:"bytes,2,opt,name=ca_file,json=caFile,proto3" json:"ca_file,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Trust) Reset() {
+	*x = Trust{}
+	mi := &file_defender_integration_v1_integration_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Trust) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Trust) ProtoMessage() {}
+
+func (x *Trust) ProtoReflect() protoreflect.Message {
+	mi := &file_defender_integration_v1_integration_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Trust.ProtoReflect.Descriptor instead.
+func (*Trust) Descriptor() ([]byte, []int) {
+	return file_defender_integration_v1_integration_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Trust) GetCaPem() string {
+	if x != nil {
+		return x.CaPem
+	}
+	return ""
+}
+
+func (x *Trust) GetCaFile() string {
+	if x != nil {
+		return x.CaFile
+	}
+	return ""
+}
+
 // DeviceSource is where devices are looked up.
 type DeviceSource struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The kind. Default: KIND_MACHINES.
+	// The kind. Default: the API's, which ListEndpoints shows first: KIND_MACHINES, but KIND_NONE for API_SIEM.
 	Kind DeviceSource_Kind `protobuf:"varint,1,opt,name=kind,proto3,enum=defender.integration.v1.DeviceSource_Kind" json:"kind,omitempty"`
 	// Where it is. Default: the cloud's.
 	Endpoint *Endpoint `protobuf:"bytes,2,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
@@ -752,7 +1166,7 @@ type DeviceSource struct {
 
 func (x *DeviceSource) Reset() {
 	*x = DeviceSource{}
-	mi := &file_defender_integration_v1_integration_proto_msgTypes[4]
+	mi := &file_defender_integration_v1_integration_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -764,7 +1178,7 @@ func (x *DeviceSource) String() string {
 func (*DeviceSource) ProtoMessage() {}
 
 func (x *DeviceSource) ProtoReflect() protoreflect.Message {
-	mi := &file_defender_integration_v1_integration_proto_msgTypes[4]
+	mi := &file_defender_integration_v1_integration_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -777,7 +1191,7 @@ func (x *DeviceSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceSource.ProtoReflect.Descriptor instead.
 func (*DeviceSource) Descriptor() ([]byte, []int) {
-	return file_defender_integration_v1_integration_proto_rawDescGZIP(), []int{4}
+	return file_defender_integration_v1_integration_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *DeviceSource) GetKind() DeviceSource_Kind {
@@ -814,7 +1228,7 @@ type Polling struct {
 
 func (x *Polling) Reset() {
 	*x = Polling{}
-	mi := &file_defender_integration_v1_integration_proto_msgTypes[5]
+	mi := &file_defender_integration_v1_integration_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -826,7 +1240,7 @@ func (x *Polling) String() string {
 func (*Polling) ProtoMessage() {}
 
 func (x *Polling) ProtoReflect() protoreflect.Message {
-	mi := &file_defender_integration_v1_integration_proto_msgTypes[5]
+	mi := &file_defender_integration_v1_integration_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -839,7 +1253,7 @@ func (x *Polling) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Polling.ProtoReflect.Descriptor instead.
 func (*Polling) Descriptor() ([]byte, []int) {
-	return file_defender_integration_v1_integration_proto_rawDescGZIP(), []int{5}
+	return file_defender_integration_v1_integration_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Polling) GetFastInterval() *durationpb.Duration {
@@ -875,13 +1289,15 @@ type IntegrationStatus struct {
 	NextPollTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=next_poll_time,json=nextPollTime,proto3" json:"next_poll_time,omitempty"`
 	// Until when nothing is called, where Microsoft said so.
 	ThrottledUntil *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=throttled_until,json=throttledUntil,proto3" json:"throttled_until,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The last test of its links, and when it was.
+	LastTest      *ConnectivityTest `protobuf:"bytes,9,opt,name=last_test,json=lastTest,proto3" json:"last_test,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *IntegrationStatus) Reset() {
 	*x = IntegrationStatus{}
-	mi := &file_defender_integration_v1_integration_proto_msgTypes[6]
+	mi := &file_defender_integration_v1_integration_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -893,7 +1309,7 @@ func (x *IntegrationStatus) String() string {
 func (*IntegrationStatus) ProtoMessage() {}
 
 func (x *IntegrationStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_defender_integration_v1_integration_proto_msgTypes[6]
+	mi := &file_defender_integration_v1_integration_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -906,7 +1322,7 @@ func (x *IntegrationStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IntegrationStatus.ProtoReflect.Descriptor instead.
 func (*IntegrationStatus) Descriptor() ([]byte, []int) {
-	return file_defender_integration_v1_integration_proto_rawDescGZIP(), []int{6}
+	return file_defender_integration_v1_integration_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *IntegrationStatus) GetState() IntegrationStatus_State {
@@ -965,6 +1381,13 @@ func (x *IntegrationStatus) GetThrottledUntil() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *IntegrationStatus) GetLastTest() *ConnectivityTest {
+	if x != nil {
+		return x.LastTest
+	}
+	return nil
+}
+
 // Pair is a proof of completeness: a whole, successful read of everything with a last update at or after `since` began at
 // `through`, and each element that it returned is in the journal.
 type Pair struct {
@@ -983,7 +1406,7 @@ type Pair struct {
 
 func (x *Pair) Reset() {
 	*x = Pair{}
-	mi := &file_defender_integration_v1_integration_proto_msgTypes[7]
+	mi := &file_defender_integration_v1_integration_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -995,7 +1418,7 @@ func (x *Pair) String() string {
 func (*Pair) ProtoMessage() {}
 
 func (x *Pair) ProtoReflect() protoreflect.Message {
-	mi := &file_defender_integration_v1_integration_proto_msgTypes[7]
+	mi := &file_defender_integration_v1_integration_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1008,7 +1431,7 @@ func (x *Pair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pair.ProtoReflect.Descriptor instead.
 func (*Pair) Descriptor() ([]byte, []int) {
-	return file_defender_integration_v1_integration_proto_rawDescGZIP(), []int{7}
+	return file_defender_integration_v1_integration_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Pair) GetDepth() Pair_Depth {
@@ -1062,7 +1485,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_defender_integration_v1_integration_proto_msgTypes[8]
+	mi := &file_defender_integration_v1_integration_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1074,7 +1497,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_defender_integration_v1_integration_proto_msgTypes[8]
+	mi := &file_defender_integration_v1_integration_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1087,7 +1510,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_defender_integration_v1_integration_proto_rawDescGZIP(), []int{8}
+	return file_defender_integration_v1_integration_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Problem) GetReason() ErrorReason {
@@ -1156,7 +1579,7 @@ type BudgetLeft struct {
 
 func (x *BudgetLeft) Reset() {
 	*x = BudgetLeft{}
-	mi := &file_defender_integration_v1_integration_proto_msgTypes[9]
+	mi := &file_defender_integration_v1_integration_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1168,7 +1591,7 @@ func (x *BudgetLeft) String() string {
 func (*BudgetLeft) ProtoMessage() {}
 
 func (x *BudgetLeft) ProtoReflect() protoreflect.Message {
-	mi := &file_defender_integration_v1_integration_proto_msgTypes[9]
+	mi := &file_defender_integration_v1_integration_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1181,7 +1604,7 @@ func (x *BudgetLeft) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BudgetLeft.ProtoReflect.Descriptor instead.
 func (*BudgetLeft) Descriptor() ([]byte, []int) {
-	return file_defender_integration_v1_integration_proto_rawDescGZIP(), []int{9}
+	return file_defender_integration_v1_integration_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *BudgetLeft) GetLimit() string {
@@ -1216,10 +1639,11 @@ var File_defender_integration_v1_integration_proto protoreflect.FileDescriptor
 
 const file_defender_integration_v1_integration_proto_rawDesc = "" +
 	"\n" +
-	")defender/integration/v1/integration.proto\x12\x17defender.integration.v1\x1a\x1bbuf/validate/validate.proto\x1a$defender/integration/v1/errors.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xac\t\n" +
-	"\vIntegration\x12\xdb\x01\n" +
-	"\x0eintegration_id\x18\x01 \x01(\tB\xb3\x01\xbaH\xaf\x01\xba\x01\xab\x01\n" +
-	"\x0eintegration_id\x12cmust be 1 to 63 lower-case letters, digits and hyphens, beginning and ending with a letter or digit\x1a4this.matches('^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$')R\rintegrationId\x12+\n" +
+	")defender/integration/v1/integration.proto\x12\x17defender.integration.v1\x1a\x1bbuf/validate/validate.proto\x1a*defender/integration/v1/connectivity.proto\x1a$defender/integration/v1/errors.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa6\n" +
+	"\n" +
+	"\vIntegration\x12\xe9\x01\n" +
+	"\x0eintegration_id\x18\x01 \x01(\tB\xc1\x01\xbaH\xbd\x01\xba\x01\xb9\x01\n" +
+	"\x0eintegration_id\x12cmust be 1 to 63 lower-case letters, digits and hyphens, beginning and ending with a letter or digit\x1aBthis == '' || this.matches('^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$')R\rintegrationId\x12+\n" +
 	"\fdisplay_name\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\vdisplayName\x128\n" +
 	"\x03api\x18\x03 \x01(\x0e2\x1c.defender.integration.v1.ApiB\b\xbaH\x05\x82\x01\x02\x10\x01R\x03api\x12>\n" +
 	"\x05cloud\x18\x04 \x01(\x0e2\x1e.defender.integration.v1.CloudB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05cloud\x12\x84\x02\n" +
@@ -1236,39 +1660,76 @@ const file_defender_integration_v1_integration_proto_rawDesc = "" +
 	"createTime\x12;\n" +
 	"\vupdate_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x12B\n" +
-	"\x06status\x18\x0e \x01(\v2*.defender.integration.v1.IntegrationStatusR\x06status\"\xd2\x02\n" +
+	"\x06status\x18\x0e \x01(\v2*.defender.integration.v1.IntegrationStatusR\x06status\x124\n" +
+	"\x05proxy\x18\x0f \x01(\v2\x1e.defender.integration.v1.ProxyR\x05proxy\x124\n" +
+	"\x05trust\x18\x10 \x01(\v2\x1e.defender.integration.v1.TrustR\x05trust\"\xd2\x02\n" +
 	"\bEndpoint\x12\x9d\x01\n" +
 	"\x04host\x18\x01 \x01(\tB\x88\x01\xbaH\x84\x01\xba\x01\x80\x01\n" +
 	"\rendpoint.host\x12?must be a host name or IP address, without scheme, port or path\x1a.this == '' || this.isHostname() || this.isIp()R\x04host\x12\x1f\n" +
 	"\x04port\x18\x02 \x01(\x05B\v\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00R\x04port\x12G\n" +
 	"\bprotocol\x18\x03 \x01(\x0e2!.defender.integration.v1.ProtocolB\b\xbaH\x05\x82\x01\x02\x10\x01R\bprotocol\x12<\n" +
 	"\vapi_version\x18\x04 \x01(\tB\x1b\xbaH\x18r\x162\x14^[A-Za-z0-9.]{0,16}$R\n" +
-	"apiVersion\"\xe1\x03\n" +
-	"\x0eAuthentication\x12'\n" +
-	"\tclient_id\x18\x01 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\bclientId\x12L\n" +
-	"\rclient_secret\x18\x02 \x01(\v2%.defender.integration.v1.ClientSecretH\x00R\fclientSecret\x12\x9b\x02\n" +
+	"apiVersion\"\xf7\b\n" +
+	"\x0eAuthentication\x12,\n" +
+	"\tclient_id\x18\x01 \x01(\tB\x0f\xbaH\fr\n" +
+	"\x18\x80\x012\x05^\\S*$R\bclientId\x12L\n" +
+	"\rclient_secret\x18\x02 \x01(\v2%.defender.integration.v1.ClientSecretH\x00R\fclientSecret\x12[\n" +
+	"\x12client_certificate\x18\x03 \x01(\v2*.defender.integration.v1.ClientCertificateH\x00R\x11clientCertificate\x12X\n" +
+	"\x11workload_identity\x18\x04 \x01(\v2).defender.integration.v1.WorkloadIdentityH\x00R\x10workloadIdentity\x12U\n" +
+	"\x10managed_identity\x18\x05 \x01(\v2(.defender.integration.v1.ManagedIdentityH\x00R\x0fmanagedIdentity\x12\x9b\x02\n" +
 	"\x11authorization_url\x18\n" +
 	" \x01(\tB\xed\x01\xbaH\xe9\x01\xba\x01\xe0\x01\n" +
 	"\x11authorization_url\x12|must be an absolute URL without user, query and fragment, such as https://login.microsoftonline.com/TENANT/oauth2/v2.0/token\x1aMthis == '' || (this.isUri() && this.matches('^https?://[^/?#@]+(/[^?#]*)?$'))r\x03\x18\x80\x04R\x10authorizationUrl\x12%\n" +
 	"\x05scope\x18\v \x01(\tB\x0f\xbaH\fr\n" +
-	"\x18\x80\x022\x05^\\S*$R\x05scopeB\x13\n" +
+	"\x18\x80\x022\x05^\\S*$R\x05scope\x12+\n" +
+	"\bresource\x18\f \x01(\tB\x0f\xbaH\fr\n" +
+	"\x18\x80\x022\x05^\\S*$R\bresource:\xd3\x02\xbaH\xcf\x02\x1a\x93\x01\n" +
+	"\x18authentication.client_id\x12Cclient_id is required, but for the system-assigned managed identity\x1a2this.client_id != '' || has(this.managed_identity)\x1a\xb6\x01\n" +
+	" authentication.scope_or_resource\x12ieither scope (for the v2.0 token endpoint) or resource (for the v1 token endpoint) can be given, not both\x1a'this.scope == '' || this.resource == ''B\x13\n" +
 	"\n" +
-	"credential\x12\x05\xbaH\x02\b\x01\"1\n" +
+	"credential\x12\x05\xbaH\x02\b\x01\"\xc5\x01\n" +
 	"\fClientSecret\x12!\n" +
-	"\x05value\x18\x01 \x01(\tB\v\xbaH\x05r\x03\x18\x80\b\x80\x01\x01R\x05value\"\xfe\x01\n" +
+	"\x05value\x18\x01 \x01(\tB\v\xbaH\x05r\x03\x18\x80\b\x80\x01\x01R\x05value\x12\x1c\n" +
+	"\x04file\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\x04file:t\xbaHq\x1ao\n" +
+	"\x1bclient_secret.value_or_file\x12+either value or file can be given, not both\x1a#this.value == '' || this.file == ''\"\xc6\x01\n" +
+	"\x11ClientCertificate\x12\x1e\n" +
+	"\x03pem\x18\x01 \x01(\tB\f\xbaH\x06r\x04\x18\x80\x80\x04\x80\x01\x01R\x03pem\x12\x1c\n" +
+	"\x04file\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\x04file:s\xbaHp\x1an\n" +
+	"\x1eclient_certificate.pem_or_file\x12)either pem or file can be given, not both\x1a!this.pem == '' || this.file == ''\";\n" +
+	"\x10WorkloadIdentity\x12'\n" +
+	"\n" +
+	"token_file\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\ttokenFile\"\x11\n" +
+	"\x0fManagedIdentity\"\xb4\x06\n" +
+	"\x05Proxy\x12\xfd\x01\n" +
+	"\x03url\x18\x01 \x01(\tB\xea\x01\xbaH\xe6\x01\xba\x01\xdd\x01\n" +
+	"\tproxy.url\x12|must be http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT, without user and password: those have fields of their own\x1aRthis == '' || (this.isUri() && this.matches('^(http|https|socks5)://[^/?#@]+/?$'))r\x03\x18\x80\x04R\x03url\x12\x16\n" +
+	"\x06direct\x18\x02 \x01(\bR\x06direct\x12$\n" +
+	"\busername\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\busername\x12'\n" +
+	"\bpassword\x18\x04 \x01(\tB\v\xbaH\x05r\x03\x18\xff\x01\x80\x01\x01R\bpassword\x12-\n" +
+	"\rpassword_file\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\fpasswordFile\x12<\n" +
+	"\n" +
+	"exceptions\x18\x06 \x03(\tB\x1c\xbaH\x19\x92\x01\x16\x10d\"\x12r\x10\x10\x01\x18\xff\x012\t^[^\\s,]+$R\n" +
+	"exceptions:\xd6\x02\xbaH\xd2\x02\x1aR\n" +
+	"\x13proxy.url_or_direct\x12\x1agive either url, or direct\x1a\x1f(this.url != '') != this.direct\x1a\x82\x01\n" +
+	"\x16proxy.password_or_file\x127either password or password_file can be given, not both\x1a/this.password == '' || this.password_file == ''\x1aw\n" +
+	"\x0eproxy.username\x12\x1ba password needs a username\x1aHthis.username != '' || (this.password == '' && this.password_file == '')\"\xb5\x01\n" +
+	"\x05Trust\x12 \n" +
+	"\x06ca_pem\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x10R\x05caPem\x12!\n" +
+	"\aca_file\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\x06caFile:g\xbaHd\x1ab\n" +
+	"\x14trust.ca_pem_or_file\x12\x1dgive either ca_pem or ca_file\x1a+(this.ca_pem != '') != (this.ca_file != '')\"\x90\x02\n" +
 	"\fDeviceSource\x12H\n" +
 	"\x04kind\x18\x01 \x01(\x0e2*.defender.integration.v1.DeviceSource.KindB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04kind\x12=\n" +
 	"\bendpoint\x18\x02 \x01(\v2!.defender.integration.v1.EndpointR\bendpoint\x12%\n" +
 	"\x05scope\x18\x03 \x01(\tB\x0f\xbaH\fr\n" +
-	"\x18\x80\x022\x05^\\S*$R\x05scope\">\n" +
+	"\x18\x80\x022\x05^\\S*$R\x05scope\"P\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tKIND_NONE\x10\x01\x12\x11\n" +
-	"\rKIND_MACHINES\x10\x02\"\xb2\x01\n" +
+	"\rKIND_MACHINES\x10\x02\x12\x10\n" +
+	"\fKIND_HUNTING\x10\x03\"\xb2\x01\n" +
 	"\aPolling\x12R\n" +
 	"\rfast_interval\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\f\"\x03\b\x90\x1c2\x05\x10\x80\xc2\xd7/R\ffastInterval\x12S\n" +
-	"\rslow_interval\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x13\xbaH\x10\xaa\x01\r\"\x04\b\x80\xa3\x052\x05\x10\x80\xc2\xd7/R\fslowInterval\"\x84\x05\n" +
+	"\rslow_interval\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x13\xbaH\x10\xaa\x01\r\"\x04\b\x80\xa3\x052\x05\x10\x80\xc2\xd7/R\fslowInterval\"\xdf\x05\n" +
 	"\x11IntegrationStatus\x12F\n" +
 	"\x05state\x18\x01 \x01(\x0e20.defender.integration.v1.IntegrationStatus.StateR\x05state\x12;\n" +
 	"\vstate_since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
@@ -1278,13 +1739,15 @@ const file_defender_integration_v1_integration_proto_rawDesc = "" +
 	"\aproblem\x18\x05 \x01(\v2 .defender.integration.v1.ProblemR\aproblem\x12;\n" +
 	"\x06budget\x18\x06 \x03(\v2#.defender.integration.v1.BudgetLeftR\x06budget\x12@\n" +
 	"\x0enext_poll_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\fnextPollTime\x12C\n" +
-	"\x0fthrottled_until\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x0ethrottledUntil\"j\n" +
+	"\x0fthrottled_until\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x0ethrottledUntil\x12F\n" +
+	"\tlast_test\x18\t \x01(\v2).defender.integration.v1.ConnectivityTestR\blastTest\"}\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fSTATE_ACTIVE\x10\x01\x12\x10\n" +
 	"\fSTATE_PAUSED\x10\x02\x12\x13\n" +
 	"\x0fSTATE_THROTTLED\x10\x03\x12\x11\n" +
-	"\rSTATE_FAILING\x10\x04\"\x9a\x02\n" +
+	"\rSTATE_FAILING\x10\x04\x12\x11\n" +
+	"\rSTATE_RETIRED\x10\x05\"\x9a\x02\n" +
 	"\x04Pair\x129\n" +
 	"\x05depth\x18\x01 \x01(\x0e2#.defender.integration.v1.Pair.DepthR\x05depth\x120\n" +
 	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x124\n" +
@@ -1310,15 +1773,19 @@ const file_defender_integration_v1_integration_proto_rawDesc = "" +
 	"\x05limit\x18\x01 \x01(\tR\x05limit\x121\n" +
 	"\x06period\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06period\x12\x18\n" +
 	"\aallowed\x18\x03 \x01(\x03R\aallowed\x12\x12\n" +
-	"\x04left\x18\x04 \x01(\x03R\x04left*2\n" +
+	"\x04left\x18\x04 \x01(\x03R\x04left*~\n" +
 	"\x03Api\x12\x13\n" +
 	"\x0fAPI_UNSPECIFIED\x10\x00\x12\x16\n" +
-	"\x12API_GRAPH_SECURITY\x10\x01*]\n" +
+	"\x12API_GRAPH_SECURITY\x10\x01\x12\x1d\n" +
+	"\x19API_DEFENDER_FOR_ENDPOINT\x10\x02\x12\f\n" +
+	"\bAPI_SIEM\x10\x03\x12\x1d\n" +
+	"\x19API_GRAPH_SECURITY_LEGACY\x10\x04*s\n" +
 	"\x05Cloud\x12\x15\n" +
 	"\x11CLOUD_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fCLOUD_GLOBAL\x10\x01\x12\x15\n" +
 	"\x11CLOUD_US_GOV_HIGH\x10\x02\x12\x14\n" +
-	"\x10CLOUD_US_GOV_DOD\x10\x03*K\n" +
+	"\x10CLOUD_US_GOV_DOD\x10\x03\x12\x14\n" +
+	"\x10CLOUD_US_GOV_GCC\x10\x04*K\n" +
 	"\bProtocol\x12\x18\n" +
 	"\x14PROTOCOL_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0ePROTOCOL_HTTPS\x10\x01\x12\x11\n" +
@@ -1338,7 +1805,7 @@ func file_defender_integration_v1_integration_proto_rawDescGZIP() []byte {
 }
 
 var file_defender_integration_v1_integration_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_defender_integration_v1_integration_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_defender_integration_v1_integration_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_defender_integration_v1_integration_proto_goTypes = []any{
 	(Api)(0),                      // 0: defender.integration.v1.Api
 	(Cloud)(0),                    // 1: defender.integration.v1.Cloud
@@ -1350,51 +1817,63 @@ var file_defender_integration_v1_integration_proto_goTypes = []any{
 	(*Endpoint)(nil),              // 7: defender.integration.v1.Endpoint
 	(*Authentication)(nil),        // 8: defender.integration.v1.Authentication
 	(*ClientSecret)(nil),          // 9: defender.integration.v1.ClientSecret
-	(*DeviceSource)(nil),          // 10: defender.integration.v1.DeviceSource
-	(*Polling)(nil),               // 11: defender.integration.v1.Polling
-	(*IntegrationStatus)(nil),     // 12: defender.integration.v1.IntegrationStatus
-	(*Pair)(nil),                  // 13: defender.integration.v1.Pair
-	(*Problem)(nil),               // 14: defender.integration.v1.Problem
-	(*BudgetLeft)(nil),            // 15: defender.integration.v1.BudgetLeft
-	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 17: google.protobuf.Duration
-	(ErrorReason)(0),              // 18: defender.integration.v1.ErrorReason
+	(*ClientCertificate)(nil),     // 10: defender.integration.v1.ClientCertificate
+	(*WorkloadIdentity)(nil),      // 11: defender.integration.v1.WorkloadIdentity
+	(*ManagedIdentity)(nil),       // 12: defender.integration.v1.ManagedIdentity
+	(*Proxy)(nil),                 // 13: defender.integration.v1.Proxy
+	(*Trust)(nil),                 // 14: defender.integration.v1.Trust
+	(*DeviceSource)(nil),          // 15: defender.integration.v1.DeviceSource
+	(*Polling)(nil),               // 16: defender.integration.v1.Polling
+	(*IntegrationStatus)(nil),     // 17: defender.integration.v1.IntegrationStatus
+	(*Pair)(nil),                  // 18: defender.integration.v1.Pair
+	(*Problem)(nil),               // 19: defender.integration.v1.Problem
+	(*BudgetLeft)(nil),            // 20: defender.integration.v1.BudgetLeft
+	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 22: google.protobuf.Duration
+	(*ConnectivityTest)(nil),      // 23: defender.integration.v1.ConnectivityTest
+	(ErrorReason)(0),              // 24: defender.integration.v1.ErrorReason
 }
 var file_defender_integration_v1_integration_proto_depIdxs = []int32{
 	0,  // 0: defender.integration.v1.Integration.api:type_name -> defender.integration.v1.Api
 	1,  // 1: defender.integration.v1.Integration.cloud:type_name -> defender.integration.v1.Cloud
 	7,  // 2: defender.integration.v1.Integration.endpoint:type_name -> defender.integration.v1.Endpoint
 	8,  // 3: defender.integration.v1.Integration.authentication:type_name -> defender.integration.v1.Authentication
-	10, // 4: defender.integration.v1.Integration.device_source:type_name -> defender.integration.v1.DeviceSource
-	11, // 5: defender.integration.v1.Integration.polling:type_name -> defender.integration.v1.Polling
-	16, // 6: defender.integration.v1.Integration.create_time:type_name -> google.protobuf.Timestamp
-	16, // 7: defender.integration.v1.Integration.update_time:type_name -> google.protobuf.Timestamp
-	12, // 8: defender.integration.v1.Integration.status:type_name -> defender.integration.v1.IntegrationStatus
-	2,  // 9: defender.integration.v1.Endpoint.protocol:type_name -> defender.integration.v1.Protocol
-	9,  // 10: defender.integration.v1.Authentication.client_secret:type_name -> defender.integration.v1.ClientSecret
-	3,  // 11: defender.integration.v1.DeviceSource.kind:type_name -> defender.integration.v1.DeviceSource.Kind
-	7,  // 12: defender.integration.v1.DeviceSource.endpoint:type_name -> defender.integration.v1.Endpoint
-	17, // 13: defender.integration.v1.Polling.fast_interval:type_name -> google.protobuf.Duration
-	17, // 14: defender.integration.v1.Polling.slow_interval:type_name -> google.protobuf.Duration
-	4,  // 15: defender.integration.v1.IntegrationStatus.state:type_name -> defender.integration.v1.IntegrationStatus.State
-	16, // 16: defender.integration.v1.IntegrationStatus.state_since:type_name -> google.protobuf.Timestamp
-	16, // 17: defender.integration.v1.IntegrationStatus.last_good_read_time:type_name -> google.protobuf.Timestamp
-	13, // 18: defender.integration.v1.IntegrationStatus.pairs:type_name -> defender.integration.v1.Pair
-	14, // 19: defender.integration.v1.IntegrationStatus.problem:type_name -> defender.integration.v1.Problem
-	15, // 20: defender.integration.v1.IntegrationStatus.budget:type_name -> defender.integration.v1.BudgetLeft
-	16, // 21: defender.integration.v1.IntegrationStatus.next_poll_time:type_name -> google.protobuf.Timestamp
-	16, // 22: defender.integration.v1.IntegrationStatus.throttled_until:type_name -> google.protobuf.Timestamp
-	5,  // 23: defender.integration.v1.Pair.depth:type_name -> defender.integration.v1.Pair.Depth
-	16, // 24: defender.integration.v1.Pair.since:type_name -> google.protobuf.Timestamp
-	16, // 25: defender.integration.v1.Pair.through:type_name -> google.protobuf.Timestamp
-	18, // 26: defender.integration.v1.Problem.reason:type_name -> defender.integration.v1.ErrorReason
-	16, // 27: defender.integration.v1.Problem.since:type_name -> google.protobuf.Timestamp
-	17, // 28: defender.integration.v1.BudgetLeft.period:type_name -> google.protobuf.Duration
-	29, // [29:29] is the sub-list for method output_type
-	29, // [29:29] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	15, // 4: defender.integration.v1.Integration.device_source:type_name -> defender.integration.v1.DeviceSource
+	16, // 5: defender.integration.v1.Integration.polling:type_name -> defender.integration.v1.Polling
+	21, // 6: defender.integration.v1.Integration.create_time:type_name -> google.protobuf.Timestamp
+	21, // 7: defender.integration.v1.Integration.update_time:type_name -> google.protobuf.Timestamp
+	17, // 8: defender.integration.v1.Integration.status:type_name -> defender.integration.v1.IntegrationStatus
+	13, // 9: defender.integration.v1.Integration.proxy:type_name -> defender.integration.v1.Proxy
+	14, // 10: defender.integration.v1.Integration.trust:type_name -> defender.integration.v1.Trust
+	2,  // 11: defender.integration.v1.Endpoint.protocol:type_name -> defender.integration.v1.Protocol
+	9,  // 12: defender.integration.v1.Authentication.client_secret:type_name -> defender.integration.v1.ClientSecret
+	10, // 13: defender.integration.v1.Authentication.client_certificate:type_name -> defender.integration.v1.ClientCertificate
+	11, // 14: defender.integration.v1.Authentication.workload_identity:type_name -> defender.integration.v1.WorkloadIdentity
+	12, // 15: defender.integration.v1.Authentication.managed_identity:type_name -> defender.integration.v1.ManagedIdentity
+	3,  // 16: defender.integration.v1.DeviceSource.kind:type_name -> defender.integration.v1.DeviceSource.Kind
+	7,  // 17: defender.integration.v1.DeviceSource.endpoint:type_name -> defender.integration.v1.Endpoint
+	22, // 18: defender.integration.v1.Polling.fast_interval:type_name -> google.protobuf.Duration
+	22, // 19: defender.integration.v1.Polling.slow_interval:type_name -> google.protobuf.Duration
+	4,  // 20: defender.integration.v1.IntegrationStatus.state:type_name -> defender.integration.v1.IntegrationStatus.State
+	21, // 21: defender.integration.v1.IntegrationStatus.state_since:type_name -> google.protobuf.Timestamp
+	21, // 22: defender.integration.v1.IntegrationStatus.last_good_read_time:type_name -> google.protobuf.Timestamp
+	18, // 23: defender.integration.v1.IntegrationStatus.pairs:type_name -> defender.integration.v1.Pair
+	19, // 24: defender.integration.v1.IntegrationStatus.problem:type_name -> defender.integration.v1.Problem
+	20, // 25: defender.integration.v1.IntegrationStatus.budget:type_name -> defender.integration.v1.BudgetLeft
+	21, // 26: defender.integration.v1.IntegrationStatus.next_poll_time:type_name -> google.protobuf.Timestamp
+	21, // 27: defender.integration.v1.IntegrationStatus.throttled_until:type_name -> google.protobuf.Timestamp
+	23, // 28: defender.integration.v1.IntegrationStatus.last_test:type_name -> defender.integration.v1.ConnectivityTest
+	5,  // 29: defender.integration.v1.Pair.depth:type_name -> defender.integration.v1.Pair.Depth
+	21, // 30: defender.integration.v1.Pair.since:type_name -> google.protobuf.Timestamp
+	21, // 31: defender.integration.v1.Pair.through:type_name -> google.protobuf.Timestamp
+	24, // 32: defender.integration.v1.Problem.reason:type_name -> defender.integration.v1.ErrorReason
+	21, // 33: defender.integration.v1.Problem.since:type_name -> google.protobuf.Timestamp
+	22, // 34: defender.integration.v1.BudgetLeft.period:type_name -> google.protobuf.Duration
+	35, // [35:35] is the sub-list for method output_type
+	35, // [35:35] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_defender_integration_v1_integration_proto_init() }
@@ -1402,9 +1881,13 @@ func file_defender_integration_v1_integration_proto_init() {
 	if File_defender_integration_v1_integration_proto != nil {
 		return
 	}
+	file_defender_integration_v1_connectivity_proto_init()
 	file_defender_integration_v1_errors_proto_init()
 	file_defender_integration_v1_integration_proto_msgTypes[2].OneofWrappers = []any{
 		(*Authentication_ClientSecret)(nil),
+		(*Authentication_ClientCertificate)(nil),
+		(*Authentication_WorkloadIdentity)(nil),
+		(*Authentication_ManagedIdentity)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1412,7 +1895,7 @@ func file_defender_integration_v1_integration_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_defender_integration_v1_integration_proto_rawDesc), len(file_defender_integration_v1_integration_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   10,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

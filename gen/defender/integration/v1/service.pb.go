@@ -24,59 +24,6 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Over all.
-type TestConnectivityResponse_Health int32
-
-const (
-	// Not set; never sent.
-	TestConnectivityResponse_HEALTH_UNSPECIFIED TestConnectivityResponse_Health = 0
-	// No stage failed.
-	TestConnectivityResponse_HEALTH_HEALTHY TestConnectivityResponse_Health = 1
-	// A stage failed.
-	TestConnectivityResponse_HEALTH_UNHEALTHY TestConnectivityResponse_Health = 2
-)
-
-// Enum value maps for TestConnectivityResponse_Health.
-var (
-	TestConnectivityResponse_Health_name = map[int32]string{
-		0: "HEALTH_UNSPECIFIED",
-		1: "HEALTH_HEALTHY",
-		2: "HEALTH_UNHEALTHY",
-	}
-	TestConnectivityResponse_Health_value = map[string]int32{
-		"HEALTH_UNSPECIFIED": 0,
-		"HEALTH_HEALTHY":     1,
-		"HEALTH_UNHEALTHY":   2,
-	}
-)
-
-func (x TestConnectivityResponse_Health) Enum() *TestConnectivityResponse_Health {
-	p := new(TestConnectivityResponse_Health)
-	*p = x
-	return p
-}
-
-func (x TestConnectivityResponse_Health) String() string {
-	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
-}
-
-func (TestConnectivityResponse_Health) Descriptor() protoreflect.EnumDescriptor {
-	return file_defender_integration_v1_service_proto_enumTypes[0].Descriptor()
-}
-
-func (TestConnectivityResponse_Health) Type() protoreflect.EnumType {
-	return &file_defender_integration_v1_service_proto_enumTypes[0]
-}
-
-func (x TestConnectivityResponse_Health) Number() protoreflect.EnumNumber {
-	return protoreflect.EnumNumber(x)
-}
-
-// Deprecated: Use TestConnectivityResponse_Health.Descriptor instead.
-func (TestConnectivityResponse_Health) EnumDescriptor() ([]byte, []int) {
-	return file_defender_integration_v1_service_proto_rawDescGZIP(), []int{13, 0}
-}
-
 // RegisterIntegrationRequest asks to register an integration.
 type RegisterIntegrationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -762,7 +709,7 @@ type TestConnectivityRequest_IntegrationId struct {
 }
 
 type TestConnectivityRequest_Integration struct {
-	// Settings that are not saved.
+	// Settings that are not saved; they need no id.
 	Integration *Integration `protobuf:"bytes,2,opt,name=integration,proto3,oneof"`
 }
 
@@ -773,16 +720,14 @@ func (*TestConnectivityRequest_Integration) isTestConnectivityRequest_Subject() 
 // TestConnectivityResponse answers with each link.
 type TestConnectivityResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Over all.
-	Health TestConnectivityResponse_Health `protobuf:"varint,1,opt,name=health,proto3,enum=defender.integration.v1.TestConnectivityResponse_Health" json:"health,omitempty"`
+	// What the test came to.
+	Test *ConnectivityTest `protobuf:"bytes,1,opt,name=test,proto3" json:"test,omitempty"`
 	// The technology that was reached for.
 	Technology string `protobuf:"bytes,2,opt,name=technology,proto3" json:"technology,omitempty"`
 	// This service's version.
 	ServiceVersion string `protobuf:"bytes,3,opt,name=service_version,json=serviceVersion,proto3" json:"service_version,omitempty"`
-	// Each link, in the order in which they build on each other.
-	Stages        []*ConnectivityStage `protobuf:"bytes,4,rep,name=stages,proto3" json:"stages,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *TestConnectivityResponse) Reset() {
@@ -815,11 +760,11 @@ func (*TestConnectivityResponse) Descriptor() ([]byte, []int) {
 	return file_defender_integration_v1_service_proto_rawDescGZIP(), []int{13}
 }
 
-func (x *TestConnectivityResponse) GetHealth() TestConnectivityResponse_Health {
+func (x *TestConnectivityResponse) GetTest() *ConnectivityTest {
 	if x != nil {
-		return x.Health
+		return x.Test
 	}
-	return TestConnectivityResponse_HEALTH_UNSPECIFIED
+	return nil
 }
 
 func (x *TestConnectivityResponse) GetTechnology() string {
@@ -834,13 +779,6 @@ func (x *TestConnectivityResponse) GetServiceVersion() string {
 		return x.ServiceVersion
 	}
 	return ""
-}
-
-func (x *TestConnectivityResponse) GetStages() []*ConnectivityStage {
-	if x != nil {
-		return x.Stages
-	}
-	return nil
 }
 
 // StreamAlertsRequest asks for a stream of alerts.
@@ -1121,7 +1059,7 @@ var File_defender_integration_v1_service_proto protoreflect.FileDescriptor
 
 const file_defender_integration_v1_service_proto_rawDesc = "" +
 	"\n" +
-	"%defender/integration/v1/service.proto\x12\x17defender.integration.v1\x1a\x1bbuf/validate/validate.proto\x1a*defender/integration/v1/connectivity.proto\x1a)defender/integration/v1/integration.proto\x1a$defender/integration/v1/stream.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\"\x91\x01\n" +
+	"%defender/integration/v1/service.proto\x12\x17defender.integration.v1\x1a\x1bbuf/validate/validate.proto\x1a*defender/integration/v1/connectivity.proto\x1a'defender/integration/v1/endpoints.proto\x1a)defender/integration/v1/integration.proto\x1a$defender/integration/v1/stream.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\"\x91\x01\n" +
 	"\x1aRegisterIntegrationRequest\x12N\n" +
 	"\vintegration\x18\x01 \x01(\v2$.defender.integration.v1.IntegrationB\x06\xbaH\x03\xc8\x01\x01R\vintegration\x12#\n" +
 	"\rvalidate_only\x18\x02 \x01(\bR\fvalidateOnly\"e\n" +
@@ -1158,18 +1096,13 @@ const file_defender_integration_v1_service_proto_rawDesc = "" +
 	"\x17TestConnectivityRequest\x122\n" +
 	"\x0eintegration_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?H\x00R\rintegrationId\x12H\n" +
 	"\vintegration\x18\x02 \x01(\v2$.defender.integration.v1.IntegrationH\x00R\vintegrationB\x10\n" +
-	"\asubject\x12\x05\xbaH\x02\b\x01\"\xc5\x02\n" +
-	"\x18TestConnectivityResponse\x12P\n" +
-	"\x06health\x18\x01 \x01(\x0e28.defender.integration.v1.TestConnectivityResponse.HealthR\x06health\x12\x1e\n" +
+	"\asubject\x12\x05\xbaH\x02\b\x01\"\xa2\x01\n" +
+	"\x18TestConnectivityResponse\x12=\n" +
+	"\x04test\x18\x01 \x01(\v2).defender.integration.v1.ConnectivityTestR\x04test\x12\x1e\n" +
 	"\n" +
 	"technology\x18\x02 \x01(\tR\n" +
 	"technology\x12'\n" +
-	"\x0fservice_version\x18\x03 \x01(\tR\x0eserviceVersion\x12B\n" +
-	"\x06stages\x18\x04 \x03(\v2*.defender.integration.v1.ConnectivityStageR\x06stages\"J\n" +
-	"\x06Health\x12\x16\n" +
-	"\x12HEALTH_UNSPECIFIED\x10\x00\x12\x12\n" +
-	"\x0eHEALTH_HEALTHY\x10\x01\x12\x14\n" +
-	"\x10HEALTH_UNHEALTHY\x10\x02\"\xdd\x04\n" +
+	"\x0fservice_version\x18\x03 \x01(\tR\x0eserviceVersion\"\xdd\x04\n" +
 	"\x13StreamAlertsRequest\x120\n" +
 	"\x0eintegration_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\rintegrationId\x12&\n" +
 	"\treference\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\treference\x12\x98\x01\n" +
@@ -1215,86 +1148,83 @@ func file_defender_integration_v1_service_proto_rawDescGZIP() []byte {
 	return file_defender_integration_v1_service_proto_rawDescData
 }
 
-var file_defender_integration_v1_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_defender_integration_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_defender_integration_v1_service_proto_goTypes = []any{
-	(TestConnectivityResponse_Health)(0), // 0: defender.integration.v1.TestConnectivityResponse.Health
-	(*RegisterIntegrationRequest)(nil),   // 1: defender.integration.v1.RegisterIntegrationRequest
-	(*RegisterIntegrationResponse)(nil),  // 2: defender.integration.v1.RegisterIntegrationResponse
-	(*GetIntegrationRequest)(nil),        // 3: defender.integration.v1.GetIntegrationRequest
-	(*GetIntegrationResponse)(nil),       // 4: defender.integration.v1.GetIntegrationResponse
-	(*ListIntegrationsRequest)(nil),      // 5: defender.integration.v1.ListIntegrationsRequest
-	(*ListIntegrationsResponse)(nil),     // 6: defender.integration.v1.ListIntegrationsResponse
-	(*UpdateIntegrationRequest)(nil),     // 7: defender.integration.v1.UpdateIntegrationRequest
-	(*UpdateIntegrationResponse)(nil),    // 8: defender.integration.v1.UpdateIntegrationResponse
-	(*DeleteIntegrationRequest)(nil),     // 9: defender.integration.v1.DeleteIntegrationRequest
-	(*DeleteIntegrationResponse)(nil),    // 10: defender.integration.v1.DeleteIntegrationResponse
-	(*ListEndpointsRequest)(nil),         // 11: defender.integration.v1.ListEndpointsRequest
-	(*ListEndpointsResponse)(nil),        // 12: defender.integration.v1.ListEndpointsResponse
-	(*TestConnectivityRequest)(nil),      // 13: defender.integration.v1.TestConnectivityRequest
-	(*TestConnectivityResponse)(nil),     // 14: defender.integration.v1.TestConnectivityResponse
-	(*StreamAlertsRequest)(nil),          // 15: defender.integration.v1.StreamAlertsRequest
-	(*StreamAlertsResponse)(nil),         // 16: defender.integration.v1.StreamAlertsResponse
-	(*Integration)(nil),                  // 17: defender.integration.v1.Integration
-	(*fieldmaskpb.FieldMask)(nil),        // 18: google.protobuf.FieldMask
-	(Api)(0),                             // 19: defender.integration.v1.Api
-	(Cloud)(0),                           // 20: defender.integration.v1.Cloud
-	(*ApiEndpoint)(nil),                  // 21: defender.integration.v1.ApiEndpoint
-	(*ConnectivityStage)(nil),            // 22: defender.integration.v1.ConnectivityStage
-	(*Actor)(nil),                        // 23: defender.integration.v1.Actor
-	(*Window)(nil),                       // 24: defender.integration.v1.Window
-	(*durationpb.Duration)(nil),          // 25: google.protobuf.Duration
-	(*ActorsEvent)(nil),                  // 26: defender.integration.v1.ActorsEvent
-	(*AlertEvent)(nil),                   // 27: defender.integration.v1.AlertEvent
-	(*ProgressEvent)(nil),                // 28: defender.integration.v1.ProgressEvent
-	(*GapEvent)(nil),                     // 29: defender.integration.v1.GapEvent
-	(*CompletedEvent)(nil),               // 30: defender.integration.v1.CompletedEvent
+	(*RegisterIntegrationRequest)(nil),  // 0: defender.integration.v1.RegisterIntegrationRequest
+	(*RegisterIntegrationResponse)(nil), // 1: defender.integration.v1.RegisterIntegrationResponse
+	(*GetIntegrationRequest)(nil),       // 2: defender.integration.v1.GetIntegrationRequest
+	(*GetIntegrationResponse)(nil),      // 3: defender.integration.v1.GetIntegrationResponse
+	(*ListIntegrationsRequest)(nil),     // 4: defender.integration.v1.ListIntegrationsRequest
+	(*ListIntegrationsResponse)(nil),    // 5: defender.integration.v1.ListIntegrationsResponse
+	(*UpdateIntegrationRequest)(nil),    // 6: defender.integration.v1.UpdateIntegrationRequest
+	(*UpdateIntegrationResponse)(nil),   // 7: defender.integration.v1.UpdateIntegrationResponse
+	(*DeleteIntegrationRequest)(nil),    // 8: defender.integration.v1.DeleteIntegrationRequest
+	(*DeleteIntegrationResponse)(nil),   // 9: defender.integration.v1.DeleteIntegrationResponse
+	(*ListEndpointsRequest)(nil),        // 10: defender.integration.v1.ListEndpointsRequest
+	(*ListEndpointsResponse)(nil),       // 11: defender.integration.v1.ListEndpointsResponse
+	(*TestConnectivityRequest)(nil),     // 12: defender.integration.v1.TestConnectivityRequest
+	(*TestConnectivityResponse)(nil),    // 13: defender.integration.v1.TestConnectivityResponse
+	(*StreamAlertsRequest)(nil),         // 14: defender.integration.v1.StreamAlertsRequest
+	(*StreamAlertsResponse)(nil),        // 15: defender.integration.v1.StreamAlertsResponse
+	(*Integration)(nil),                 // 16: defender.integration.v1.Integration
+	(*fieldmaskpb.FieldMask)(nil),       // 17: google.protobuf.FieldMask
+	(Api)(0),                            // 18: defender.integration.v1.Api
+	(Cloud)(0),                          // 19: defender.integration.v1.Cloud
+	(*ApiEndpoint)(nil),                 // 20: defender.integration.v1.ApiEndpoint
+	(*ConnectivityTest)(nil),            // 21: defender.integration.v1.ConnectivityTest
+	(*Actor)(nil),                       // 22: defender.integration.v1.Actor
+	(*Window)(nil),                      // 23: defender.integration.v1.Window
+	(*durationpb.Duration)(nil),         // 24: google.protobuf.Duration
+	(*ActorsEvent)(nil),                 // 25: defender.integration.v1.ActorsEvent
+	(*AlertEvent)(nil),                  // 26: defender.integration.v1.AlertEvent
+	(*ProgressEvent)(nil),               // 27: defender.integration.v1.ProgressEvent
+	(*GapEvent)(nil),                    // 28: defender.integration.v1.GapEvent
+	(*CompletedEvent)(nil),              // 29: defender.integration.v1.CompletedEvent
 }
 var file_defender_integration_v1_service_proto_depIdxs = []int32{
-	17, // 0: defender.integration.v1.RegisterIntegrationRequest.integration:type_name -> defender.integration.v1.Integration
-	17, // 1: defender.integration.v1.RegisterIntegrationResponse.integration:type_name -> defender.integration.v1.Integration
-	17, // 2: defender.integration.v1.GetIntegrationResponse.integration:type_name -> defender.integration.v1.Integration
-	17, // 3: defender.integration.v1.ListIntegrationsResponse.integrations:type_name -> defender.integration.v1.Integration
-	17, // 4: defender.integration.v1.UpdateIntegrationRequest.integration:type_name -> defender.integration.v1.Integration
-	18, // 5: defender.integration.v1.UpdateIntegrationRequest.update_mask:type_name -> google.protobuf.FieldMask
-	17, // 6: defender.integration.v1.UpdateIntegrationResponse.integration:type_name -> defender.integration.v1.Integration
-	19, // 7: defender.integration.v1.ListEndpointsRequest.api:type_name -> defender.integration.v1.Api
-	20, // 8: defender.integration.v1.ListEndpointsRequest.cloud:type_name -> defender.integration.v1.Cloud
-	21, // 9: defender.integration.v1.ListEndpointsResponse.endpoints:type_name -> defender.integration.v1.ApiEndpoint
-	17, // 10: defender.integration.v1.TestConnectivityRequest.integration:type_name -> defender.integration.v1.Integration
-	0,  // 11: defender.integration.v1.TestConnectivityResponse.health:type_name -> defender.integration.v1.TestConnectivityResponse.Health
-	22, // 12: defender.integration.v1.TestConnectivityResponse.stages:type_name -> defender.integration.v1.ConnectivityStage
-	23, // 13: defender.integration.v1.StreamAlertsRequest.actors:type_name -> defender.integration.v1.Actor
-	24, // 14: defender.integration.v1.StreamAlertsRequest.window:type_name -> defender.integration.v1.Window
-	25, // 15: defender.integration.v1.StreamAlertsRequest.wait:type_name -> google.protobuf.Duration
-	25, // 16: defender.integration.v1.StreamAlertsRequest.tolerance:type_name -> google.protobuf.Duration
-	25, // 17: defender.integration.v1.StreamAlertsRequest.on_time:type_name -> google.protobuf.Duration
-	26, // 18: defender.integration.v1.StreamAlertsResponse.actors:type_name -> defender.integration.v1.ActorsEvent
-	27, // 19: defender.integration.v1.StreamAlertsResponse.alert:type_name -> defender.integration.v1.AlertEvent
-	28, // 20: defender.integration.v1.StreamAlertsResponse.progress:type_name -> defender.integration.v1.ProgressEvent
-	29, // 21: defender.integration.v1.StreamAlertsResponse.gap:type_name -> defender.integration.v1.GapEvent
-	30, // 22: defender.integration.v1.StreamAlertsResponse.completed:type_name -> defender.integration.v1.CompletedEvent
-	1,  // 23: defender.integration.v1.IntegrationService.RegisterIntegration:input_type -> defender.integration.v1.RegisterIntegrationRequest
-	3,  // 24: defender.integration.v1.IntegrationService.GetIntegration:input_type -> defender.integration.v1.GetIntegrationRequest
-	5,  // 25: defender.integration.v1.IntegrationService.ListIntegrations:input_type -> defender.integration.v1.ListIntegrationsRequest
-	7,  // 26: defender.integration.v1.IntegrationService.UpdateIntegration:input_type -> defender.integration.v1.UpdateIntegrationRequest
-	9,  // 27: defender.integration.v1.IntegrationService.DeleteIntegration:input_type -> defender.integration.v1.DeleteIntegrationRequest
-	11, // 28: defender.integration.v1.IntegrationService.ListEndpoints:input_type -> defender.integration.v1.ListEndpointsRequest
-	13, // 29: defender.integration.v1.IntegrationService.TestConnectivity:input_type -> defender.integration.v1.TestConnectivityRequest
-	15, // 30: defender.integration.v1.IntegrationService.StreamAlerts:input_type -> defender.integration.v1.StreamAlertsRequest
-	2,  // 31: defender.integration.v1.IntegrationService.RegisterIntegration:output_type -> defender.integration.v1.RegisterIntegrationResponse
-	4,  // 32: defender.integration.v1.IntegrationService.GetIntegration:output_type -> defender.integration.v1.GetIntegrationResponse
-	6,  // 33: defender.integration.v1.IntegrationService.ListIntegrations:output_type -> defender.integration.v1.ListIntegrationsResponse
-	8,  // 34: defender.integration.v1.IntegrationService.UpdateIntegration:output_type -> defender.integration.v1.UpdateIntegrationResponse
-	10, // 35: defender.integration.v1.IntegrationService.DeleteIntegration:output_type -> defender.integration.v1.DeleteIntegrationResponse
-	12, // 36: defender.integration.v1.IntegrationService.ListEndpoints:output_type -> defender.integration.v1.ListEndpointsResponse
-	14, // 37: defender.integration.v1.IntegrationService.TestConnectivity:output_type -> defender.integration.v1.TestConnectivityResponse
-	16, // 38: defender.integration.v1.IntegrationService.StreamAlerts:output_type -> defender.integration.v1.StreamAlertsResponse
-	31, // [31:39] is the sub-list for method output_type
-	23, // [23:31] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	16, // 0: defender.integration.v1.RegisterIntegrationRequest.integration:type_name -> defender.integration.v1.Integration
+	16, // 1: defender.integration.v1.RegisterIntegrationResponse.integration:type_name -> defender.integration.v1.Integration
+	16, // 2: defender.integration.v1.GetIntegrationResponse.integration:type_name -> defender.integration.v1.Integration
+	16, // 3: defender.integration.v1.ListIntegrationsResponse.integrations:type_name -> defender.integration.v1.Integration
+	16, // 4: defender.integration.v1.UpdateIntegrationRequest.integration:type_name -> defender.integration.v1.Integration
+	17, // 5: defender.integration.v1.UpdateIntegrationRequest.update_mask:type_name -> google.protobuf.FieldMask
+	16, // 6: defender.integration.v1.UpdateIntegrationResponse.integration:type_name -> defender.integration.v1.Integration
+	18, // 7: defender.integration.v1.ListEndpointsRequest.api:type_name -> defender.integration.v1.Api
+	19, // 8: defender.integration.v1.ListEndpointsRequest.cloud:type_name -> defender.integration.v1.Cloud
+	20, // 9: defender.integration.v1.ListEndpointsResponse.endpoints:type_name -> defender.integration.v1.ApiEndpoint
+	16, // 10: defender.integration.v1.TestConnectivityRequest.integration:type_name -> defender.integration.v1.Integration
+	21, // 11: defender.integration.v1.TestConnectivityResponse.test:type_name -> defender.integration.v1.ConnectivityTest
+	22, // 12: defender.integration.v1.StreamAlertsRequest.actors:type_name -> defender.integration.v1.Actor
+	23, // 13: defender.integration.v1.StreamAlertsRequest.window:type_name -> defender.integration.v1.Window
+	24, // 14: defender.integration.v1.StreamAlertsRequest.wait:type_name -> google.protobuf.Duration
+	24, // 15: defender.integration.v1.StreamAlertsRequest.tolerance:type_name -> google.protobuf.Duration
+	24, // 16: defender.integration.v1.StreamAlertsRequest.on_time:type_name -> google.protobuf.Duration
+	25, // 17: defender.integration.v1.StreamAlertsResponse.actors:type_name -> defender.integration.v1.ActorsEvent
+	26, // 18: defender.integration.v1.StreamAlertsResponse.alert:type_name -> defender.integration.v1.AlertEvent
+	27, // 19: defender.integration.v1.StreamAlertsResponse.progress:type_name -> defender.integration.v1.ProgressEvent
+	28, // 20: defender.integration.v1.StreamAlertsResponse.gap:type_name -> defender.integration.v1.GapEvent
+	29, // 21: defender.integration.v1.StreamAlertsResponse.completed:type_name -> defender.integration.v1.CompletedEvent
+	0,  // 22: defender.integration.v1.IntegrationService.RegisterIntegration:input_type -> defender.integration.v1.RegisterIntegrationRequest
+	2,  // 23: defender.integration.v1.IntegrationService.GetIntegration:input_type -> defender.integration.v1.GetIntegrationRequest
+	4,  // 24: defender.integration.v1.IntegrationService.ListIntegrations:input_type -> defender.integration.v1.ListIntegrationsRequest
+	6,  // 25: defender.integration.v1.IntegrationService.UpdateIntegration:input_type -> defender.integration.v1.UpdateIntegrationRequest
+	8,  // 26: defender.integration.v1.IntegrationService.DeleteIntegration:input_type -> defender.integration.v1.DeleteIntegrationRequest
+	10, // 27: defender.integration.v1.IntegrationService.ListEndpoints:input_type -> defender.integration.v1.ListEndpointsRequest
+	12, // 28: defender.integration.v1.IntegrationService.TestConnectivity:input_type -> defender.integration.v1.TestConnectivityRequest
+	14, // 29: defender.integration.v1.IntegrationService.StreamAlerts:input_type -> defender.integration.v1.StreamAlertsRequest
+	1,  // 30: defender.integration.v1.IntegrationService.RegisterIntegration:output_type -> defender.integration.v1.RegisterIntegrationResponse
+	3,  // 31: defender.integration.v1.IntegrationService.GetIntegration:output_type -> defender.integration.v1.GetIntegrationResponse
+	5,  // 32: defender.integration.v1.IntegrationService.ListIntegrations:output_type -> defender.integration.v1.ListIntegrationsResponse
+	7,  // 33: defender.integration.v1.IntegrationService.UpdateIntegration:output_type -> defender.integration.v1.UpdateIntegrationResponse
+	9,  // 34: defender.integration.v1.IntegrationService.DeleteIntegration:output_type -> defender.integration.v1.DeleteIntegrationResponse
+	11, // 35: defender.integration.v1.IntegrationService.ListEndpoints:output_type -> defender.integration.v1.ListEndpointsResponse
+	13, // 36: defender.integration.v1.IntegrationService.TestConnectivity:output_type -> defender.integration.v1.TestConnectivityResponse
+	15, // 37: defender.integration.v1.IntegrationService.StreamAlerts:output_type -> defender.integration.v1.StreamAlertsResponse
+	30, // [30:38] is the sub-list for method output_type
+	22, // [22:30] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_defender_integration_v1_service_proto_init() }
@@ -1303,6 +1233,7 @@ func file_defender_integration_v1_service_proto_init() {
 		return
 	}
 	file_defender_integration_v1_connectivity_proto_init()
+	file_defender_integration_v1_endpoints_proto_init()
 	file_defender_integration_v1_integration_proto_init()
 	file_defender_integration_v1_stream_proto_init()
 	file_defender_integration_v1_service_proto_msgTypes[12].OneofWrappers = []any{
@@ -1321,14 +1252,13 @@ func file_defender_integration_v1_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_defender_integration_v1_service_proto_rawDesc), len(file_defender_integration_v1_service_proto_rawDesc)),
-			NumEnums:      1,
+			NumEnums:      0,
 			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_defender_integration_v1_service_proto_goTypes,
 		DependencyIndexes: file_defender_integration_v1_service_proto_depIdxs,
-		EnumInfos:         file_defender_integration_v1_service_proto_enumTypes,
 		MessageInfos:      file_defender_integration_v1_service_proto_msgTypes,
 	}.Build()
 	File_defender_integration_v1_service_proto = out.File

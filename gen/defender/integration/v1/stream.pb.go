@@ -237,6 +237,8 @@ const (
 	CannotJudgeReason_CANNOT_JUDGE_REASON_COLLECTION_INCOMPLETE CannotJudgeReason = 7
 	// The devices have not been looked up yet.
 	CannotJudgeReason_CANNOT_JUDGE_REASON_DEVICE_PENDING CannotJudgeReason = 8
+	// No alert counts, and the API's empty answer proves nothing: through SIEM it may mean that Microsoft has switched the API off.
+	CannotJudgeReason_CANNOT_JUDGE_REASON_API_PROVES_NO_ABSENCE CannotJudgeReason = 9
 )
 
 // Enum value maps for CannotJudgeReason.
@@ -251,6 +253,7 @@ var (
 		6: "CANNOT_JUDGE_REASON_AMBIGUOUS",
 		7: "CANNOT_JUDGE_REASON_COLLECTION_INCOMPLETE",
 		8: "CANNOT_JUDGE_REASON_DEVICE_PENDING",
+		9: "CANNOT_JUDGE_REASON_API_PROVES_NO_ABSENCE",
 	}
 	CannotJudgeReason_value = map[string]int32{
 		"CANNOT_JUDGE_REASON_UNSPECIFIED":           0,
@@ -262,6 +265,7 @@ var (
 		"CANNOT_JUDGE_REASON_AMBIGUOUS":             6,
 		"CANNOT_JUDGE_REASON_COLLECTION_INCOMPLETE": 7,
 		"CANNOT_JUDGE_REASON_DEVICE_PENDING":        8,
+		"CANNOT_JUDGE_REASON_API_PROVES_NO_ABSENCE": 9,
 	}
 )
 
@@ -1697,7 +1701,7 @@ const file_defender_integration_v1_stream_proto_rawDesc = "" +
 	"\x10VERDICT_DETECTED\x10\x02\x12\x19\n" +
 	"\x15VERDICT_DETECTED_LATE\x10\x03\x12\x12\n" +
 	"\x0eVERDICT_MISSED\x10\x04\x12\x18\n" +
-	"\x14VERDICT_CANNOT_JUDGE\x10\x05*\x87\x03\n" +
+	"\x14VERDICT_CANNOT_JUDGE\x10\x05*\xb6\x03\n" +
 	"\x11CannotJudgeReason\x12#\n" +
 	"\x1fCANNOT_JUDGE_REASON_UNSPECIFIED\x10\x00\x12(\n" +
 	"$CANNOT_JUDGE_REASON_NO_DEVICE_SOURCE\x10\x01\x12,\n" +
@@ -1707,7 +1711,8 @@ const file_defender_integration_v1_stream_proto_rawDesc = "" +
 	"!CANNOT_JUDGE_REASON_DEVICE_SILENT\x10\x05\x12!\n" +
 	"\x1dCANNOT_JUDGE_REASON_AMBIGUOUS\x10\x06\x12-\n" +
 	")CANNOT_JUDGE_REASON_COLLECTION_INCOMPLETE\x10\a\x12&\n" +
-	"\"CANNOT_JUDGE_REASON_DEVICE_PENDING\x10\bB\xe8\x01\n" +
+	"\"CANNOT_JUDGE_REASON_DEVICE_PENDING\x10\b\x12-\n" +
+	")CANNOT_JUDGE_REASON_API_PROVES_NO_ABSENCE\x10\tB\xe8\x01\n" +
 	"\x1bcom.defender.integration.v1B\vStreamProtoP\x01Z>defender-integration/gen/defender/integration/v1;integrationv1\xa2\x02\x03DIX\xaa\x02\x17Defender.Integration.V1\xca\x02\x17Defender\\Integration\\V1\xe2\x02#Defender\\Integration\\V1\\GPBMetadata\xea\x02\x19Defender::Integration::V1b\x06proto3"
 
 var (

@@ -623,7 +623,11 @@ func (x *Record) GetSealedSecrets() []byte {
 type Secrets struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The client secret.
-	ClientSecret  string `protobuf:"bytes,1,opt,name=client_secret,json=clientSecret,proto3" json:"client_secret,omitempty"`
+	ClientSecret string `protobuf:"bytes,1,opt,name=client_secret,json=clientSecret,proto3" json:"client_secret,omitempty"`
+	// The certificate with its private key, in PEM.
+	ClientCertificate string `protobuf:"bytes,2,opt,name=client_certificate,json=clientCertificate,proto3" json:"client_certificate,omitempty"`
+	// The password at the proxy.
+	ProxyPassword string `protobuf:"bytes,3,opt,name=proxy_password,json=proxyPassword,proto3" json:"proxy_password,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -661,6 +665,20 @@ func (*Secrets) Descriptor() ([]byte, []int) {
 func (x *Secrets) GetClientSecret() string {
 	if x != nil {
 		return x.ClientSecret
+	}
+	return ""
+}
+
+func (x *Secrets) GetClientCertificate() string {
+	if x != nil {
+		return x.ClientCertificate
+	}
+	return ""
+}
+
+func (x *Secrets) GetProxyPassword() string {
+	if x != nil {
+		return x.ProxyPassword
 	}
 	return ""
 }
@@ -1105,9 +1123,11 @@ const file_defender_integration_store_v1_store_proto_rawDesc = "" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x10\n" +
 	"\x03uid\x18\x02 \x01(\tR\x03uid\x12F\n" +
 	"\vintegration\x18\x03 \x01(\v2$.defender.integration.v1.IntegrationR\vintegration\x12%\n" +
-	"\x0esealed_secrets\x18\x04 \x01(\fR\rsealedSecrets\"3\n" +
+	"\x0esealed_secrets\x18\x04 \x01(\fR\rsealedSecrets\"\x93\x01\n" +
 	"\aSecrets\x12(\n" +
-	"\rclient_secret\x18\x01 \x01(\tB\x03\x80\x01\x01R\fclientSecret\"\xa2\x02\n" +
+	"\rclient_secret\x18\x01 \x01(\tB\x03\x80\x01\x01R\fclientSecret\x122\n" +
+	"\x12client_certificate\x18\x02 \x01(\tB\x03\x80\x01\x01R\x11clientCertificate\x12*\n" +
+	"\x0eproxy_password\x18\x03 \x01(\tB\x03\x80\x01\x01R\rproxyPassword\"\xa2\x02\n" +
 	"\n" +
 	"Checkpoint\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x1a\n" +

@@ -13,19 +13,19 @@ func TestParseFilter(t *testing.T) {
 		text string
 		want filter
 	}{
-		{"lastUpdateDateTime ge 2026-11-20T10:00:00.1234567Z", filter{{field: fieldUpdated, operator: "ge", time: at}}},
-		{"  createdDateTime   lt 2026-11-20T11:00:00.123456789+01:00 ", filter{{field: fieldCreated, operator: "lt", time: at}}},
+		{"lastUpdateDateTime ge 2026-11-20T10:00:00.1234567Z", filter{{property: propertyUpdated, operator: "ge", time: at}}},
+		{"  createdDateTime   lt 2026-11-20T11:00:00.123456789+01:00 ", filter{{property: propertyCreated, operator: "lt", time: at}}},
 		{"status eq 'new' and severity eq 'high' and serviceSource eq 'microsoftSentinel'", filter{
-			{field: "status", operator: "eq", value: "new"},
-			{field: "severity", operator: "eq", value: "high"},
-			{field: "serviceSource", operator: "eq", value: "microsoftSentinel"},
+			{property: propertyStatus, operator: "eq", value: "new"},
+			{property: propertySeverity, operator: "eq", value: "high"},
+			{property: propertySource, operator: "eq", value: "microsoftSentinel"},
 		}},
 		{"lastUpdateDateTime eq 2026-11-20T10:00:00.1234567Z and status eq 'resolved'", filter{
-			{field: fieldUpdated, operator: "eq", time: at}, {field: "status", operator: "eq", value: "resolved"},
+			{property: propertyUpdated, operator: "eq", time: at}, {property: propertyStatus, operator: "eq", value: "resolved"},
 		}},
 	}
 	for _, test := range tests {
-		got, err := parseFilter(test.text)
+		got, err := graphWords().parseFilter(test.text)
 		if err != nil || !slices.Equal(got, test.want) {
 			t.Errorf("%q: %v %v, want %v", test.text, got, err, test.want)
 		}
@@ -55,7 +55,7 @@ func TestParseFilterRefuses(t *testing.T) {
 		{strings.Repeat("status eq 'new' and ", 1000) + "status eq 'new'", "too long"},
 	}
 	for _, test := range tests {
-		if got, err := parseFilter(test.text); err == nil || !strings.Contains(err.Error(), test.words) {
+		if got, err := graphWords().parseFilter(test.text); err == nil || !strings.Contains(err.Error(), test.words) {
 			t.Errorf("%q: %v, %v; want words %q", test.text, got, err, test.words)
 		}
 	}
@@ -75,8 +75,12 @@ func FuzzParseFilter(f *testing.F) {
 			status: []string{"new", "resolved"}[i%2], severity: "high", serviceSource: "microsoftSentinel",
 		})
 	}
+	names := map[property]string{}
+	for name, property := range graphWords().properties {
+		names[property] = name
+	}
 	f.Fuzz(func(t *testing.T, text string) {
-		parsed, err := parseFilter(text)
+		parsed, err := graphWords().parseFilter(text)
 		if err != nil {
 			return
 		}
@@ -86,9 +90,9 @@ func FuzzParseFilter(f *testing.F) {
 			if c.value != "" {
 				literal = "'" + c.value + "'"
 			}
-			words = append(words, c.field+" "+c.operator+" "+literal)
+			words = append(words, names[c.property]+" "+c.operator+" "+literal)
 		}
-		again, err := parseFilter(strings.Join(words, " and "))
+		again, err := graphWords().parseFilter(strings.Join(words, " and "))
 		if err != nil || !slices.Equal(again, parsed) {
 			t.Fatalf("%q reads as %v, again as %v (%v)", text, parsed, again, err)
 		}

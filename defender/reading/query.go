@@ -1,4 +1,4 @@
-package graph
+package reading
 
 import (
 	"fmt"
@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// tick is the resolution of Microsoft's times: seven digits.
-const tick = 100 * time.Nanosecond
+// Tick is the resolution of Microsoft's times: seven digits.
+const Tick = 100 * time.Nanosecond
 
 // query is one question for alerts. It never filters on status or source: an alert that leaves the filter would be lost.
 type query struct {
@@ -22,20 +22,22 @@ type query struct {
 	skip int
 }
 
-// encode writes the query's options. $orderby is not documented for alerts_v2, and used by others in production; a page that
-// comes in another order is noticed.
-func (q query) encode(top int) string {
-	filter, order := propertyUpdated+" ge "+literal(q.since), propertyUpdated+" asc"
+// encode writes the query's options for a list: top is how many elements there may be.
+func (q query) encode(l *List, top int) string {
+	filter, order := l.Updated+" ge "+literal(q.since), l.Updated+" asc"
 	if q.instant {
-		filter += " and " + propertyUpdated + " le " + literal(q.since)
-		order = propertyCreated + " asc"
+		filter += " and " + l.Updated + " le " + literal(q.since)
+		order = l.Created + " asc"
 	}
 	if !q.created.IsZero() {
-		filter += " and " + propertyCreated + " ge " + literal(q.created)
+		filter += " and " + l.Created + " ge " + literal(q.created)
 	}
 	text := fmt.Sprintf("$filter=%s&$orderby=%s&$top=%d", escape(filter), escape(order), top)
 	if q.skip > 0 {
 		text += fmt.Sprintf("&$skip=%d", q.skip)
+	}
+	if l.Expand != "" {
+		text += "&$expand=" + escape(l.Expand)
 	}
 	return text
 }

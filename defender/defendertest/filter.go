@@ -8,29 +8,42 @@ import (
 	"time"
 )
 
-// The fields that can be compared.
+// property is what a filter can compare of an alert.
+type property int
+
 const (
-	fieldUpdated = "lastUpdateDateTime"
-	fieldCreated = "createdDateTime"
+	propertyUpdated property = iota + 1
+	propertyCreated
+	propertyStatus
+	propertySeverity
+	propertySource
 )
+
+// vocabulary is how an API names what its alerts are filtered and sorted by.
+type vocabulary struct {
+	properties map[string]property
+	// members are the values that a filter may compare an enum with, in the API's spelling and, beside it, in Graph's: that is the
+	// one that revisions have.
+	members map[property]map[string]string
+}
 
 // filter is a $filter: comparisons that must all hold. The zero value takes everything.
 type filter []comparison
 
-// comparison is one comparison of a field with a literal.
+// comparison is one comparison of a property with a literal.
 type comparison struct {
-	field    string
+	property property
 	operator string    // ge, gt, le, lt or eq
 	time     time.Time // of the two times
-	value    string    // of the enums
+	value    string    // of the enums, in Graph's spelling
 }
 
 // maxFilter is how long a $filter may be, in bytes.
 const maxFilter = 8 << 10
 
-// parseFilter reads the part of OData's $filter that is documented for alerts_v2: comparisons of the two times (unquoted) with
-// ge, gt, le, lt and eq, and of status, severity and serviceSource (quoted) with eq, joined by `and`.
-func parseFilter(text string) (filter, error) {
+// parseFilter reads the part of OData's $filter that is documented for lists of alerts: comparisons of the two times (unquoted) with
+// ge, gt, le, lt and eq, and of enums (quoted) with eq, joined by `and`.
+func (v vocabulary) parseFilter(text string) (filter, error) {
 	if len(text) > maxFilter {
 		return nil, errors.New("the filter is too long")
 	}
@@ -43,7 +56,7 @@ func parseFilter(text string) (filter, error) {
 		if len(words) < 3 {
 			return nil, errors.New("a comparison needs a property, an operator and a value")
 		}
-		c, err := parseComparison(words[0], words[1], words[2])
+		c, err := v.parseComparison(words[0], words[1], words[2])
 		if err != nil {
 			return nil, err
 		}
@@ -82,12 +95,14 @@ func filterWords(text string) ([]string, error) {
 	return words, nil
 }
 
-func parseComparison(field, operator, literal string) (comparison, error) {
-	c := comparison{field: field, operator: operator}
-	switch field {
-	case fieldUpdated, fieldCreated:
+func (v vocabulary) parseComparison(name, operator, literal string) (comparison, error) {
+	c := comparison{property: v.properties[name], operator: operator}
+	switch c.property {
+	case 0:
+		return c, fmt.Errorf("could not find a property named '%s'", name)
+	case propertyUpdated, propertyCreated:
 		if !slices.Contains([]string{"ge", "gt", "le", "lt", "eq"}, operator) {
-			return c, fmt.Errorf("the operator '%s' is not supported for '%s'", operator, field)
+			return c, fmt.Errorf("the operator '%s' is not supported for '%s'", operator, name)
 		}
 		at, err := time.Parse(time.RFC3339Nano, literal)
 		if err != nil || at.UTC().Year() < 1 || at.UTC().Year() > 9999 {
@@ -96,43 +111,43 @@ func parseComparison(field, operator, literal string) (comparison, error) {
 		// A finer literal than Microsoft's times is cut to theirs.
 		c.time = ticks(at)
 		return c, nil
-	case "status", "severity", "serviceSource":
+	default:
 		if operator != "eq" {
-			return c, fmt.Errorf("the operator '%s' is not supported for '%s'", operator, field)
+			return c, fmt.Errorf("the operator '%s' is not supported for '%s'", operator, name)
 		}
 		if len(literal) < 2 || literal[0] != '\'' || literal[len(literal)-1] != '\'' {
-			return c, fmt.Errorf("a value of '%s' must be quoted", field)
+			return c, fmt.Errorf("a value of '%s' must be quoted", name)
 		}
-		c.value = literal[1 : len(literal)-1]
-		if !slices.Contains(filterMembers(field), c.value) {
-			return c, fmt.Errorf("'%s' is not a member of the enumeration of '%s'", c.value, field)
+		member := literal[1 : len(literal)-1]
+		var ok bool
+		if c.value, ok = v.members[c.property][member]; !ok {
+			return c, fmt.Errorf("'%s' is not a member of the enumeration of '%s'", member, name)
 		}
 		return c, nil
 	}
-	return c, fmt.Errorf("could not find a property named '%s'", field)
 }
 
-// filterMembers are the values that a filter may compare an enum with
-// (https://learn.microsoft.com/en-us/graph/api/resources/security-alert).
-func filterMembers(field string) []string {
-	switch field {
-	case "status":
-		return []string{"unknown", "new", "inProgress", "resolved", "unknownFutureValue"}
-	case "severity":
-		return []string{"unknown", "informational", "low", "medium", "high", "unknownFutureValue"}
+// parseOrder reads an $orderby: one of the two times, ascending where no direction is given.
+func (v vocabulary) parseOrder(value string) (by property, desc, ok bool) {
+	name, direction, _ := strings.Cut(value, " ")
+	by = v.properties[name]
+	ok = (by == propertyUpdated || by == propertyCreated) && (direction == "" || direction == "asc" || direction == "desc")
+	return by, direction == "desc", ok
+}
+
+// sameSpelling are members that an API spells as Graph does.
+func sameSpelling(members ...string) map[string]string {
+	spelling := make(map[string]string, len(members))
+	for _, member := range members {
+		spelling[member] = member
 	}
-	return []string{
-		"unknown", "microsoftDefenderForEndpoint", "microsoftDefenderForIdentity", "microsoftDefenderForCloudApps",
-		"microsoftDefenderForOffice365", "microsoft365Defender", "azureAdIdentityProtection", "microsoftAppGovernance",
-		"dataLossPrevention", "unknownFutureValue", "microsoftDefenderForCloud", "microsoftSentinel",
-		"microsoftInsiderRiskManagement", "microsoftThreatIntelligence", "microsoftSecurityForAI",
-	}
+	return spelling
 }
 
 // narrow cuts a list in the order of last updates to what the filter's bounds on them leave.
 func (f filter) narrow(list []*revision) []*revision {
 	for _, c := range f {
-		if c.field != fieldUpdated {
+		if c.property != propertyUpdated {
 			continue
 		}
 		// from is the first that is at or after the bound, after the first that is later.
@@ -165,14 +180,14 @@ func (f filter) takes(r *revision) bool {
 }
 
 func (c comparison) holds(r *revision) bool {
-	switch c.field {
-	case fieldUpdated:
+	switch c.property {
+	case propertyUpdated:
 		return compareTimes(r.updated, c.operator, c.time)
-	case fieldCreated:
+	case propertyCreated:
 		return compareTimes(r.created, c.operator, c.time)
-	case "status":
+	case propertyStatus:
 		return r.status == c.value
-	case "severity":
+	case propertySeverity:
 		return r.severity == c.value
 	}
 	return r.serviceSource == c.value

@@ -1,0 +1,129 @@
+package collector_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"defender-integration/collector"
+	"defender-integration/collector/collectortest"
+	"defender-integration/defender"
+	integrationv1 "defender-integration/gen/defender/integration/v1"
+)
+
+// change gives the integration another version of its record.
+func (b *bench) change(f func(*integrationv1.Integration)) {
+	b.t.Helper()
+	record, revision, err := b.store.Record(b.t.Context(), "contoso")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	record = proto.CloneOf(record)
+	f(record.GetIntegration())
+	if _, err := b.store.UpdateRecord(b.t.Context(), record, revision); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// A refusal that looks like the end of an API is told once and not tried again; streams that wait for a closing read are told at
+// once, and pausing and resuming tries anew.
+func TestRetired(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, collector.DefaultSettings())
+		defer b.stop()
+		b.source.NoDevices = true
+		c := b.collector()
+		member, _, err := c.Join(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer member.Leave()
+		time.Sleep(time.Minute)
+		b.source.Fail(&defender.Error{Permanent: true, Problem: &integrationv1.Problem{
+			Reason: integrationv1.ErrorReason_ERROR_REASON_API_RETIRED, Message: "It is no longer offered.", Remedy: "Use another.",
+		}})
+		time.Sleep(time.Minute)
+		reads := len(b.source.Reads())
+		time.Sleep(24 * time.Hour)
+		if made := len(b.source.Reads()) - reads; made != 0 {
+			t.Errorf("%d reads were tried of a retired API", made)
+		}
+		status := c.Status()
+		if status.GetState() != integrationv1.IntegrationStatus_STATE_RETIRED || status.GetNextPollTime() != nil ||
+			status.GetProblem().GetReason() != integrationv1.ErrorReason_ERROR_REASON_API_RETIRED {
+			t.Errorf("status is %v", status)
+		}
+		member.SetClosing(collector.Closing{Since: time.Now().Add(-time.Minute), Due: time.Now().Add(time.Second)})
+		time.Sleep(10 * time.Second)
+		last := b.entries()[len(b.entries())-1].Entry.GetFailedClosing()
+		if last.GetProblem().GetReason() != integrationv1.ErrorReason_ERROR_REASON_API_RETIRED {
+			t.Errorf("after ten seconds the stream was told %v", last)
+		}
+
+		b.source.Fail(nil)
+		b.change(func(i *integrationv1.Integration) { i.Paused = true })
+		time.Sleep(time.Second)
+		b.change(func(i *integrationv1.Integration) { i.Paused = false })
+		time.Sleep(time.Minute)
+		if status := c.Status(); status.GetState() != integrationv1.IntegrationStatus_STATE_ACTIVE || status.GetProblem() != nil {
+			t.Errorf("after pausing and resuming: %v", status)
+		}
+	})
+}
+
+// That devices can no longer be looked up leaves the alerts alone.
+func TestRetiredDeviceSource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, collector.DefaultSettings())
+		defer b.stop()
+		b.source.FailDevices(&defender.Error{Permanent: true, Problem: &integrationv1.Problem{
+			Reason: integrationv1.ErrorReason_ERROR_REASON_API_RETIRED, Message: "The list of machines is no longer offered.",
+		}})
+		c := b.collector()
+		member, _, err := c.Join(t.Context(), [][]string{{"one.contoso.test"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer member.Leave()
+		time.Sleep(time.Hour)
+		member.SetClosing(collector.Closing{Since: time.Now().Add(-time.Minute), Due: time.Now()})
+		time.Sleep(24 * time.Hour)
+		if n := b.source.Lookups(); n != 1 {
+			t.Errorf("%d look-ups of a retired device source, want 1", n)
+		}
+		if s := c.Status(); s.GetState() != integrationv1.IntegrationStatus_STATE_ACTIVE || s.GetProblem().GetReason() != integrationv1.ErrorReason_ERROR_REASON_API_RETIRED {
+			t.Errorf("status is %v", s)
+		}
+		b.source.Put(collectortest.Alert("a", deviceOne, "one.contoso.test", time.Now()), time.Now())
+		time.Sleep(time.Minute)
+		if got := b.revisions(); len(got) != 1 {
+			t.Errorf("revisions are %q", got)
+		}
+	})
+}
+
+// What kept the adapter from being made, such as a file that is not there yet, is tried again without a change of the record.
+func TestConnectingIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, collector.DefaultSettings())
+		b.stop()
+		b.connect = &defender.Error{Problem: &integrationv1.Problem{
+			Reason: integrationv1.ErrorReason_ERROR_REASON_CREDENTIAL_UNUSABLE, Message: "The file is not there.",
+		}}
+		b.start(collector.DefaultSettings())
+		defer b.stop()
+		c := b.collector()
+		time.Sleep(10 * time.Minute)
+		if s := c.Status(); s.GetState() != integrationv1.IntegrationStatus_STATE_FAILING || s.GetProblem().GetReason() != integrationv1.ErrorReason_ERROR_REASON_CREDENTIAL_UNUSABLE {
+			t.Errorf("status is %v", s)
+		}
+		synctest.Wait()
+		b.connect = nil
+		time.Sleep(3 * time.Minute)
+		if s := c.Status(); s.GetState() != integrationv1.IntegrationStatus_STATE_ACTIVE || s.GetLastGoodReadTime() == nil {
+			t.Errorf("after it was mended: %v", s)
+		}
+	})
+}

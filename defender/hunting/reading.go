@@ -1,0 +1,161 @@
+package hunting
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"time"
+
+	"defender-integration/defender"
+	"defender-integration/defender/page"
+	integrationv1 "defender-integration/gen/defender/integration/v1"
+)
+
+// Bounds of one read.
+const (
+	// maxQueries is how many queries one read makes. More could not be made in a minute, which Microsoft counts calls by.
+	maxQueries = 40
+	// maxSplits is how often what Microsoft finds too much is halved.
+	maxSplits = 3
+	// maxMerges is how many merges are followed from one device.
+	maxMerges = 8
+	// maxRows is how many rows an answer has at most: one with so many may lack some
+	// (https://learn.microsoft.com/en-us/graph/api/resources/security-api-overview).
+	maxRows = 100_000
+)
+
+// reading is one read under way.
+type reading struct {
+	ctx     context.Context //nolint:containedctx // A reading lives as long as the call that makes it.
+	source  *Source
+	yield   func(*integrationv1.Device) error
+	decoder *decoder
+
+	result defender.Read
+	// queries is how many were made.
+	queries int
+	// What the last answer told: see [defender.Probed].
+	date      time.Time
+	received  time.Time
+	roundTrip time.Duration
+	// given are the ids of the devices that were given, in lower case.
+	given map[string]bool
+	// mergedInto are the ids that devices of the last round were merged into.
+	mergedInto []string
+}
+
+func (s *Source) newReading(ctx context.Context, yield func(*integrationv1.Device) error) *reading {
+	return &reading{
+		ctx: ctx, source: s, yield: yield, decoder: newDecoder(),
+		result: defender.Read{WantedOnly: true}, given: map[string]bool{},
+	}
+}
+
+// everything reads the devices that have the values, and then those that they were merged into.
+func (r *reading) everything(values []value) error {
+	for range 1 + maxMerges {
+		for len(values) > 0 {
+			n := oneQuery(values)
+			if err := r.narrowing(values[:n], maxSplits); err != nil {
+				return err
+			}
+			values = values[n:]
+		}
+		if values = r.merged(); len(values) == 0 {
+			return nil
+		}
+	}
+	return nil
+}
+
+// merged returns what the devices of the last round were merged into, without what was read already.
+func (r *reading) merged() []value {
+	var ids []string
+	for _, id := range r.mergedInto {
+		if !r.given[strings.ToLower(id)] {
+			ids = append(ids, id)
+		}
+	}
+	r.mergedInto = r.mergedInto[:0]
+	return valuesOf(defender.Wanted{DeviceIDs: ids})
+}
+
+// narrowing reads the devices that have the values, in halves where Microsoft finds them too much, and these in halves so many times.
+func (r *reading) narrowing(values []value, splits int) error {
+	err := r.ask(lookUp(values))
+	if splits == 0 || len(values) == 1 || !tooMuch(err) {
+		return err
+	}
+	half := len(values) / 2
+	if err := r.narrowing(values[:half], splits-1); err != nil {
+		return err
+	}
+	return r.narrowing(values[half:], splits-1)
+}
+
+// ask runs one query and gives the devices of its answer on.
+func (r *reading) ask(query string) error {
+	if r.queries == maxQueries {
+		return tooManyQueries()
+	}
+	r.queries++
+	body, err := json.Marshal(struct {
+		Query string `json:"Query"`
+	}{query})
+	if err != nil {
+		return err
+	}
+	client := r.source.client
+	answer, calls, err := client.Post(r.ctx, r.source.run, body)
+	r.result.Calls += calls
+	if err != nil {
+		return r.source.refusal(err)
+	}
+	defer answer.Close()
+	r.date, r.received, r.roundTrip = answer.Date, answer.Received, answer.RoundTrip
+	now := answer.Received
+	if !answer.Date.IsZero() {
+		now = answer.Date
+		if r.result.Through.IsZero() {
+			r.result.Through = answer.Date.UTC().Add(-answer.RoundTrip - time.Second)
+		}
+	}
+	var rowErr error
+	read, err := page.ReadMember(answer.Body, "results", func(raw []byte) error {
+		rowErr = r.row(raw, now)
+		return rowErr
+	})
+	switch {
+	case rowErr != nil:
+		return rowErr
+	case errors.Is(err, page.ErrInvalid), errors.Is(err, page.ErrTooLarge):
+		return client.Invalid(answer, "Advanced hunting answered what is no table: "+err.Error()+".", nil)
+	case err != nil:
+		return client.BodyError(r.ctx, answer, err)
+	case read.Elements >= maxRows, read.NextLink != "":
+		return client.Invalid(answer, "Advanced hunting answered with a part of the devices.", errPart)
+	}
+	return nil
+}
+
+// row gives one device on. One without an id cannot be told from others, and is left out.
+func (r *reading) row(raw []byte, now time.Time) error {
+	device, err := r.decoder.decode(raw, now)
+	if err != nil {
+		return r.source.client.Invalid(nil, "Advanced hunting answered with a row that is no JSON.", nil)
+	}
+	id := strings.ToLower(device.GetMdeDeviceId())
+	if r.given[id] {
+		return nil
+	}
+	r.result.Elements++
+	if id == "" {
+		return nil
+	}
+	r.given[id] = true
+	if into := device.GetMergedIntoDeviceId(); into != "" {
+		r.mergedInto = append(r.mergedInto, into)
+	}
+	return r.yield(device)
+}

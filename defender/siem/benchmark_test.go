@@ -1,0 +1,33 @@
+package siem
+
+import (
+	"path/filepath"
+	"testing"
+)
+
+// BenchmarkDecode decodes a detection with all members, as it is served.
+func BenchmarkDecode(b *testing.B) {
+	raw := detectionsIn(b, filepath.Join("testdata", "detection-full.json"))[0]
+	run := func(name string, element func(*Decoder) error) {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(raw)))
+			b.ReportAllocs()
+			d := NewDecoder()
+			for b.Loop() {
+				if err := element(d); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	run("parse", func(d *Decoder) error { return d.document.Parse(raw) })
+	run("parse, hash", func(d *Decoder) error {
+		err := d.document.Parse(raw)
+		d.document.ContentHash("")
+		return err
+	})
+	run("parse, hash, decode", func(d *Decoder) error {
+		_, err := d.Decode(raw)
+		return err
+	})
+}

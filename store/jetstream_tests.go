@@ -1,0 +1,39 @@
+package store
+
+import (
+	"context"
+	"errors"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	integrationv1 "defender-integration/gen/defender/integration/v1"
+)
+
+// SaveTest implements Tests.
+func (s *JetStream) SaveTest(ctx context.Context, uid string, test *integrationv1.ConnectivityTest) error {
+	value, err := encodeTest(uid, test)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	_, err = s.tests.Put(ctx, uid, value)
+	return unavailable(err)
+}
+
+// LastTest implements Tests.
+func (s *JetStream) LastTest(ctx context.Context, uid string) (*integrationv1.ConnectivityTest, error) {
+	if err := checkUID(uid); err != nil {
+		return nil, err
+	}
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	stored, err := s.tests.Get(ctx, uid)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	return decodeTest(uid, stored.Value())
+}
