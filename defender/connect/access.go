@@ -163,7 +163,7 @@ func listed(roles []string) string {
 	const shown = 10
 	switch {
 	case len(roles) == 0:
-		return "none of this API's at all: no administrator has consented to any"
+		return "none at all of this API's: no administrator has consented to any"
 	case len(roles) > shown:
 		return rest.Excerpt(strings.Join(roles[:shown], ", ")) + fmt.Sprintf(" and %d more", len(roles)-shown)
 	default:

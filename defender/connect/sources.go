@@ -38,7 +38,7 @@ type deviceSource interface {
 // newAlertSource makes the source of alerts of the integration's API.
 func (c *Connection) newAlertSource(client *http.Client) alertSource {
 	place := c.integration.GetEndpoint()
-	make := func(name string) *rest.Client {
+	called := func(name string) *rest.Client {
 		return c.api(apiConfig{
 			name: name, place: place, client: client, tokens: c.alertTokens, limit: defender.LimitOf(c.integration.GetApi()),
 			permissions: c.endpoint.GetPermissions(), lifecycle: c.endpoint.GetLifecycle(),
@@ -46,11 +46,11 @@ func (c *Connection) newAlertSource(client *http.Client) alertSource {
 	}
 	switch c.integration.GetApi() {
 	case integrationv1.Api_API_DEFENDER_FOR_ENDPOINT:
-		return endpoint.NewSource(make("Defender for Endpoint's list of alerts"), place.GetApiVersion())
+		return endpoint.NewSource(called("Defender for Endpoint's list of alerts"), place.GetApiVersion())
 	case integrationv1.Api_API_SIEM:
-		return siem.NewSource(make("The SIEM API"))
+		return siem.NewSource(called("The SIEM API"))
 	default:
-		return graph.NewSource(make("Microsoft Graph's list of alerts"), place.GetApiVersion())
+		return graph.NewSource(called("Microsoft Graph's list of alerts"), place.GetApiVersion())
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"defender-integration/defender/defendertest"
 	"defender-integration/defender/reading"
 	"defender-integration/defender/reading/readingtest"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
@@ -206,6 +207,9 @@ func FuzzDecode(f *testing.F) {
 		for _, raw := range alertsIn(f, file) {
 			f.Add([]byte(raw))
 		}
+	}
+	for _, raw := range readingtest.Simulated(f, defendertest.DefenderForEndpoint) {
+		f.Add(raw)
 	}
 	f.Add([]byte(`{"id":7,"evidence":{"entityType":{}},"relatedUser":"\\","id":"\ud800","comments":[[]]}`))
 	readingtest.Fuzz(f, decode)

@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"defender-integration/defender"
+	"defender-integration/defender/defendertest"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
 
@@ -216,6 +218,48 @@ type brokenReader struct{}
 
 func (brokenReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
+// simulatedAnswers are the simulated Entra's own, of its v1 and its v2.0 token endpoint: tokens, and a refusal.
+func simulatedAnswers(tb testing.TB) []string {
+	tb.Helper()
+	server, err := defendertest.New(defendertest.Options{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = server.Close() })
+	server.AddTenant("contoso").AddApplication("app", plantedSecret)
+	client := server.Client()
+	tb.Cleanup(client.CloseIdleConnections)
+	var bodies []string
+	for _, form := range []url.Values{
+		{"scope": {"https://graph.microsoft.com/.default"}, "client_secret": {plantedSecret}},
+		{"resource": {"https://graph.windows.net"}, "client_secret": {plantedSecret}},
+		{"scope": {"https://graph.microsoft.com/.default"}, "client_secret": {"other"}},
+	} {
+		address := server.TokenURL("contoso")
+		if form.Has("resource") {
+			address = server.TokenURLV1("contoso")
+		}
+		form.Set("grant_type", "client_credentials")
+		form.Set("client_id", "app")
+		request, err := http.NewRequestWithContext(tb.Context(), http.MethodPost, address, strings.NewReader(form.Encode()))
+		if err != nil {
+			tb.Fatal(err)
+		}
+		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		response, err := client.Do(request)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		body, err := io.ReadAll(response.Body)
+		_ = response.Body.Close()
+		if err != nil || len(body) == 0 {
+			tb.Fatalf("%s answered %q, error %v", address, body, err)
+		}
+		bodies = append(bodies, string(body))
+	}
+	return bodies
+}
+
 // FuzzTokenAnswer reads any answer: a token that can be sent and is good for a while, or words that do not repeat what was secret.
 func FuzzTokenAnswer(f *testing.F) {
 	for _, body := range []string{
@@ -229,6 +273,9 @@ func FuzzTokenAnswer(f *testing.F) {
 	} {
 		f.Add(200, "", "", body)
 		f.Add(400, "Wed, 25 Nov 2026 10:00:00 GMT", "5", body)
+	}
+	for _, body := range simulatedAnswers(f) {
+		f.Add(200, "", "", body)
 	}
 	f.Add(302, "", plantedSecret, "")
 	f.Add(429, "x", "Wed, 25 Nov 2026 10:00:00 GMT", "{}")

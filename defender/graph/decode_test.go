@@ -13,7 +13,9 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"defender-integration/defender/defendertest"
 	"defender-integration/defender/reading"
+	"defender-integration/defender/reading/readingtest"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
 
@@ -201,6 +203,9 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
+		f.Add(raw)
+	}
+	for _, raw := range readingtest.Simulated(f, defendertest.Graph) {
 		f.Add(raw)
 	}
 	f.Add([]byte(`{"id":7,"evidence":{"@odata.type":"x"},"id":"\ud800"}`))

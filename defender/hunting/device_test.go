@@ -169,6 +169,7 @@ func TestCells(t *testing.T) {
 // FuzzAnswer holds that whatever is answered is read or refused, and that what is read is a device's.
 func FuzzAnswer(f *testing.F) {
 	f.Add(sampleAnswer(f))
+	f.Add(simulatedAnswer(f))
 	f.Add([]byte(table(row("a", "b"), `{"IPAddresses":["[[{\"IPAddress\":\"1.2.3.4\"}]]"]}`)))
 	f.Add([]byte(`{"results":[{"DeviceId":"a","deviceid":{},"FirstSeen":"0001-01-01T00:00:00"}]}`))
 	f.Fuzz(func(t *testing.T, body []byte) {

@@ -1,8 +1,10 @@
 package hunting
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -49,6 +51,48 @@ func (e entra) Renew(ctx context.Context, _ string) (string, error) {
 	}
 	err = json.NewDecoder(response.Body).Decode(&answer)
 	return answer.Token, err
+}
+
+// simulatedAnswer returns an answer of the simulated Microsoft to a look-up of its sample devices, as it was served.
+func simulatedAnswer(tb testing.TB) []byte {
+	tb.Helper()
+	server, err := defendertest.New(defendertest.Options{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = server.Close() })
+	tenant := server.AddTenant(tenantID)
+	tenant.AddApplication(clientID, secret, defendertest.RoleThreatHuntingRead)
+	var wanted defender.Wanted
+	for _, device := range defendertest.SampleDevices() {
+		wanted.DeviceIDs = append(wanted.DeviceIDs, tenant.AddDevice(device).ID)
+	}
+	client := server.Client()
+	tb.Cleanup(client.CloseIdleConnections)
+	token, err := entra{server, client}.Token(tb.Context())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	body, err := json.Marshal(map[string]string{"Query": lookUp(valuesOf(wanted))})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	request, err := http.NewRequestWithContext(tb.Context(), http.MethodPost, server.URL()+"/v1.0/security/runHuntingQuery", bytes.NewReader(body))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+token)
+	request.Header.Set("Content-Type", "application/json")
+	response, err := client.Do(request)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusOK {
+		tb.Fatalf("status %d, error %v: %s", response.StatusCode, err, answer)
+	}
+	return answer
 }
 
 // newSimulation returns a simulated tenant whose application has the roles, and a source that reads from it.

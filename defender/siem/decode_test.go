@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"defender-integration/defender/defendertest"
 	"defender-integration/defender/reading"
 	"defender-integration/defender/reading/readingtest"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
@@ -198,6 +199,9 @@ func FuzzDecode(f *testing.F) {
 		for _, raw := range detectionsIn(f, file) {
 			f.Add(raw)
 		}
+	}
+	for _, raw := range readingtest.Simulated(f, defendertest.SIEM) {
+		f.Add(raw)
 	}
 	f.Add([]byte(`{"FullId":7,"fullid":"\ud800","LogOnUsers":"\\;\\\\","InternalIPv4List":",;","AlertPart":1e9}`))
 	readingtest.Fuzz(f, decode)
