@@ -16,7 +16,7 @@ import (
 const defaultPort = 443
 
 // table makes the table once: it never changes.
-var table = sync.OnceValue(func() []*integrationv1.ApiEndpoint {
+var table = sync.OnceValue(func() []*integrationv1.ApiEndpoint { //nolint:gochecknoglobals // It never changes, and every look-up needs it.
 	var endpoints []*integrationv1.ApiEndpoint
 	for _, row := range []func(cloudFacts) *integrationv1.ApiEndpoint{graphSecurity, defenderForEndpoint, siem} {
 		for _, c := range clouds() {

@@ -169,7 +169,7 @@ func TestCompleteByWhatIsGiven(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			i := &integrationv1.Integration{Api: tt.api, TenantId: "t", Authentication: &integrationv1.Authentication{ClientId: "c"}}
-			secret(i.Authentication)
+			secret(i.GetAuthentication())
 			tt.change(i)
 			got := Complete(i)
 			a := got.GetAuthentication()

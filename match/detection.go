@@ -56,8 +56,8 @@ func flags(siem *integrationv1.SiemDetection) string {
 		return fmt.Sprint(*flag)
 	}
 	parts := []string{
-		"RemediationIsSuccess " + told(siem.RemediationIsSuccess),
-		"WasExecutingWhileDetected " + told(siem.WasExecutingWhileDetected),
+		"RemediationIsSuccess " + told(siem.RemediationIsSuccess),           //nolint:protogetter // Not set is not false.
+		"WasExecutingWhileDetected " + told(siem.WasExecutingWhileDetected), //nolint:protogetter // Not set is not false.
 	}
 	if action := siem.GetRemediationAction(); action != "" {
 		parts = append(parts, named("RemediationAction", action))

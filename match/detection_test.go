@@ -56,3 +56,52 @@ func TestDetectionsThatAreLate(t *testing.T) {
 		}
 	}
 }
+
+// The explanation says what the time of a detection is.
+func TestVerdictByADetection(t *testing.T) {
+	end := time.Date(2026, time.March, 1, 12, 0, 0, 0, time.UTC)
+	judge := func(alert *integrationv1.Alert) string {
+		window := match.Window{Start: end.Add(-time.Minute), End: end}
+		return match.Judge(match.Case{
+			ActorID: "a", Window: window, OnTime: time.Minute,
+			Alerts: []match.Judged{match.JudgedOf(alert, &integrationv1.ActorMatch{ActorId: "a", Counts: true},
+				integrationv1.Activity_ACTIVITY_IN_WINDOW, match.OutcomeOf(alert), match.Late(alert, window, time.Minute))},
+		}).GetExplanation()
+	}
+	at := timestamppb.New(end.Add(time.Hour))
+	if text := judge(&integrationv1.Alert{Id: "d", LastUpdateTime: at, Siem: &integrationv1.SiemDetection{}}); !strings.Contains(text, "processed at 2026-03-01T13:00:00") ||
+		!strings.Contains(text, "No alert that counts was processed within 1m") {
+		t.Errorf("a detection: %s", text)
+	}
+	if text := judge(&integrationv1.Alert{Id: "a", CreatedTime: at}); !strings.Contains(text, "created at 2026-03-01T13:00:00") {
+		t.Errorf("an alert: %s", text)
+	}
+}
+
+// Through SIEM nobody is MISSED, however complete collecting and however well the device.
+func TestNothingIsMissedThroughSIEM(t *testing.T) {
+	end := time.Date(2026, time.March, 1, 12, 0, 0, 0, time.UTC)
+	c := match.Case{
+		ActorID: "a", Window: match.Window{Start: end.Add(-time.Minute), End: end},
+		Lookup: match.Lookup{Kind: integrationv1.DeviceSource_KIND_MACHINES, Time: end.Add(time.Hour), Rhythm: 26 * time.Hour},
+		Proof: match.Proof{Pair: &integrationv1.Pair{
+			Since: timestamppb.New(end.Add(-time.Hour)), Through: timestamppb.New(end.Add(time.Hour)),
+		}},
+		Resolution: match.Resolution{Knowledge: integrationv1.ActorState_KNOWLEDGE_KNOWN, Preferred: &integrationv1.Device{
+			MdeDeviceId: "d", OnboardingStatus: integrationv1.OnboardingStatus_ONBOARDING_STATUS_ONBOARDED,
+			HealthStatus: integrationv1.HealthStatus_HEALTH_STATUS_ACTIVE, LastSeenTime: timestamppb.New(end),
+		}},
+	}
+	if got := match.Judge(c); got.GetVerdict() != integrationv1.Verdict_VERDICT_MISSED {
+		t.Fatalf("without an API: %v", got)
+	}
+	c.Lookup.API = integrationv1.Api_API_SIEM
+	got := match.Judge(c)
+	if got.GetVerdict() != integrationv1.Verdict_VERDICT_CANNOT_JUDGE ||
+		got.GetCannotJudgeReason() != integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_API_PROVES_NO_ABSENCE || !strings.Contains(got.GetExplanation(), "proves nothing") {
+		t.Errorf("through SIEM: %v", got)
+	}
+	if judgeable, reason := match.Judgeable(c.Resolution, c.Lookup, c.Window); judgeable || reason != got.GetCannotJudgeReason() {
+		t.Errorf("judgeable %t, %s", judgeable, reason)
+	}
+}

@@ -34,6 +34,8 @@ type Judged struct {
 	AlertID string
 	// Created is when Defender created it; zero where that is not known.
 	Created time.Time
+	// Processed says that Created is when Defender's back end processed it: a detection of the SIEM API tells no other time of its own.
+	Processed bool
 	// Match is how it matched the Actor.
 	Match *integrationv1.ActorMatch
 	// Activity is how its activity lies to the window.
@@ -49,7 +51,7 @@ func JudgedOf(alert *integrationv1.Alert, match *integrationv1.ActorMatch, activ
 	outcome *integrationv1.OutcomeAssessment, late bool,
 ) Judged {
 	return Judged{
-		AlertID: alert.GetId(), Created: createdTime(alert),
+		AlertID: alert.GetId(), Created: createdTime(alert), Processed: alert.GetSiem() != nil,
 		Match: match, Activity: activity, Outcome: outcome, Late: late,
 	}
 }
@@ -191,20 +193,28 @@ func (c Case) explainSeen(verdict *integrationv1.ActorVerdict, deciding Judged, 
 	}[verdict.GetOutcome()]
 	text := fmt.Sprintf("Defender %s, by alert %q", how, deciding.AlertID)
 	if !deciding.Created.IsZero() {
-		text += ", created at " + clock(deciding.Created)
+		text += fmt.Sprintf(", %s at %s", deciding.told(), clock(deciding.Created))
 	}
 	text += "."
 	if counting > 1 {
 		text += fmt.Sprintf(" Its outcome is the strongest of the %d alerts that count.", counting)
 	}
 	if verdict.GetVerdict() == integrationv1.Verdict_VERDICT_DETECTED_LATE {
-		text += fmt.Sprintf(" No alert that counts was created within %s after the window's end at %s.",
-			duration(c.OnTime), clock(c.Window.End))
+		text += fmt.Sprintf(" No alert that counts was %s within %s after the window's end at %s.",
+			deciding.told(), duration(c.OnTime), clock(c.Window.End))
 	}
 	if gap := c.Proof.gap(c.Window, c.Tolerance); gap != "" {
 		text += " Collecting is not proven complete, so there may be more: " + gap + "."
 	}
 	return text
+}
+
+// told says what happened at the time of Created.
+func (j Judged) told() string {
+	if j.Processed {
+		return "processed"
+	}
+	return "created"
 }
 
 func (c Case) explainMissed() string {

@@ -197,13 +197,23 @@ func describe(s *stage) string {
 	return name + of
 }
 
+// afterTest returns a remedy as it is after a test, which is not tried again by itself as collecting is.
+func afterTest(remedy string) string {
+	for _, collecting := range []string{"It is tried again.", "It goes on by itself.", "Wait: it goes on by itself."} {
+		if more, ok := strings.CutPrefix(remedy, collecting); ok {
+			return "Test again in a while." + more
+		}
+	}
+	return remedy
+}
+
 // fail sets a stage's result from an error.
 func fail(s *stage, err error) {
 	s.Result = failed
 	var e *defender.Error
 	switch {
 	case errors.As(err, &e):
-		s.Seen, s.Remedy, s.Reason = sentence(e.Problem.GetMessage()), sentence(e.Problem.GetRemedy()), e.Problem.GetReason()
+		s.Seen, s.Remedy, s.Reason = sentence(e.Problem.GetMessage()), afterTest(sentence(e.Problem.GetRemedy())), e.Problem.GetReason()
 		s.UpstreamCode, s.UpstreamRequestId = e.Problem.GetUpstreamCode(), e.Problem.GetUpstreamRequestId()
 	case errors.Is(err, context.DeadlineExceeded):
 		s.Seen = "There was no answer in time."

@@ -3,9 +3,11 @@ package defendertest
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"text/template"
 	"time"
@@ -21,6 +23,11 @@ type RunOptions struct {
 	ServiceFlags string
 	// AlertEvery is how often a new alert is raised. Default: 5 seconds; none where it is negative.
 	AlertEvery time.Duration
+	// CAFile, where set, makes it speak HTTPS, and is the file that the certificate of its authority is written to, in PEM.
+	CAFile string
+	// Proxy, where set, is a forward proxy that is played beside it. It goes with CAFile: what is spoken to in clear is reached
+	// without a proxy.
+	Proxy *ProxyOptions
 	// Ready, where set, is called with the server when it is up and before the commands are printed.
 	Ready func(*Server)
 }
@@ -42,22 +49,30 @@ func Run(ctx context.Context, w io.Writer, options RunOptions) (err error) {
 	options.Service = cmp.Or(options.Service, "localhost:7443")
 	options.ServiceFlags = cmp.Or(options.ServiceFlags, "-plaintext")
 	options.AlertEvery = cmp.Or(options.AlertEvery, 5*time.Second)
-	s, err := New(Options{Addr: options.Addr})
+	s, err := New(Options{Addr: options.Addr, TLS: options.CAFile != ""})
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if closeErr := s.Close(); err == nil {
-			err = closeErr
+	defer func() { err = errors.Join(err, s.Close()) }()
+	if options.CAFile != "" {
+		if err := os.WriteFile(options.CAFile, s.CAPEM(), 0o644); err != nil { //nolint:gosec // Everyone may read a certificate.
+			return fmt.Errorf("write the authority's certificate: %w", err)
 		}
-	}()
+	}
+	var proxy *Proxy
+	if options.Proxy != nil {
+		if proxy, err = NewProxy(*options.Proxy); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, proxy.Close()) }()
+	}
 	tenant := s.AddTenant(RunTenantID, "contoso.test")
 	tenant.AddApplication(RunAppID, RunSecret, RoleSecurityAlertRead, RoleMachineRead, RoleAlertRead, RoleThreatHuntingRead)
 	report(tenant)
 	if options.Ready != nil {
 		options.Ready(s)
 	}
-	text, err := runText(s, options)
+	text, err := runText(s, proxy, options)
 	if err != nil {
 		return err
 	}
@@ -133,7 +148,8 @@ const runTemplate = `Microsoft is SIMULATED here: nothing below reaches Microsof
 
 Start the service so that it may call the simulation:
 
-  go run ./cmd/defender-integration serve --allow-http --allow-endpoint {{.Host}}:{{.Port}}
+  go run ./cmd/defender-integration serve {{if .CAFile}}--trusted-ca-file {{.CAFile}}{{else}}--allow-http{{end}} --allow-endpoint {{.Host}}:{{.Port}}
+{{- if .ProxyAddr}} --allow-endpoint {{.ProxyAddr}}{{end}}
 
 Register the tenant:
 
@@ -142,7 +158,7 @@ Register the tenant:
       "integration_id": "simulated",
       "display_name": "Simulated Microsoft",
       "tenant_id": "{{.Tenant}}",
-      "endpoint": {"host": "{{.Host}}", "port": {{.Port}}, "protocol": "PROTOCOL_HTTP"},
+      "endpoint": {"host": "{{.Host}}", "port": {{.Port}}, "protocol": "{{.Protocol}}"},
       "authentication": {
         "client_id": "{{.App}}",
         "client_secret": {"value": "{{.Secret}}"},
@@ -150,8 +166,11 @@ Register the tenant:
       },
       "device_source": {
         "kind": "KIND_MACHINES",
-        "endpoint": {"host": "{{.Host}}", "port": {{.Port}}, "protocol": "PROTOCOL_HTTP"}
+        "endpoint": {"host": "{{.Host}}", "port": {{.Port}}, "protocol": "{{.Protocol}}"}
       },
+{{- if .ProxyURL}}
+      "proxy": {"url": "{{.ProxyURL}}"{{if .Username}}, "username": "{{.Username}}", "password": "{{.Password}}"{{end}}},
+{{- end}}
       "polling": {"fast_interval": "2s"}
     }
   }' {{.Service}} defender.integration.v1.IntegrationService/RegisterIntegration
@@ -190,7 +209,7 @@ Judge an attack that ran on two machines in the two minutes from now on, 30 seco
 `
 
 // runText fills in the template.
-func runText(s *Server, options RunOptions) (string, error) {
+func runText(s *Server, proxy *Proxy, options RunOptions) (string, error) {
 	var names []string
 	for _, device := range SampleDevices() {
 		names = append(names, firstLabel(device.DNSName))
@@ -201,14 +220,22 @@ func runText(s *Server, options RunOptions) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("read the template of the commands: %w", err)
 	}
-	err = page.Execute(&text, map[string]any{
+	values := map[string]any{
+		"Protocol": "PROTOCOL_HTTP", "CAFile": options.CAFile, "ProxyURL": "", "ProxyAddr": "",
 		"URL": s.URL(), "Host": s.Host(), "Port": s.Port(), "TokenURL": s.TokenURL(RunTenantID),
 		"Tenant": RunTenantID, "App": RunAppID, "Secret": RunSecret,
 		"Devices": strings.Join(names, ", "), "Device": names[0],
 		"Flags": options.ServiceFlags, "Service": options.Service,
 		"Start": now.Format(time.RFC3339), "End": now.Add(2 * time.Minute).Format(time.RFC3339),
-	})
-	if err != nil {
+	}
+	if options.CAFile != "" {
+		values["Protocol"] = "PROTOCOL_HTTPS"
+	}
+	if proxy != nil {
+		values["ProxyURL"], values["ProxyAddr"] = proxy.URL(), proxy.Addr()
+		values["Username"], values["Password"] = options.Proxy.Username, options.Proxy.Password
+	}
+	if err := page.Execute(&text, values); err != nil {
 		return "", fmt.Errorf("fill in the commands: %w", err)
 	}
 	if options.AlertEvery > 0 {

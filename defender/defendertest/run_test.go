@@ -1,10 +1,13 @@
 package defendertest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -66,7 +69,7 @@ func TestRunPrintsCommandsOfTheRealContract(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = s.Close() }()
-	text, err := runText(s, RunOptions{Service: "unix:///run/x.sock", ServiceFlags: "-plaintext -unix", AlertEvery: time.Second})
+	text, err := runText(s, nil, RunOptions{Service: "unix:///run/x.sock", ServiceFlags: "-plaintext -unix", AlertEvery: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,5 +189,28 @@ func TestRunFailsWhereItCannotListenOrPrint(t *testing.T) {
 	_ = broken.CloseWithError(errors.New("no reader"))
 	if err := Run(t.Context(), cause, RunOptions{}); err == nil {
 		t.Error("it printed")
+	}
+}
+
+// Over HTTPS and through a proxy, the printed commands name both.
+func TestRunThroughAProxy(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	s, printed := startRun(t, RunOptions{CAFile: file, AlertEvery: -1, Proxy: &ProxyOptions{Username: "we", Password: "pass"}})
+	written, err := os.ReadFile(file)
+	if err != nil || !bytes.Equal(written, s.CAPEM()) {
+		t.Errorf("the file has %q, error %v", written, err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); printed.String() == "" && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	for _, want := range []string{
+		"serve --trusted-ca-file " + file, "PROTOCOL_HTTPS", `"proxy": {"url": "http://127.0.0.1:`, `"username": "we", "password": "pass"}`,
+	} {
+		if !strings.Contains(printed.String(), want) {
+			t.Errorf("it does not print %q:\n%s", want, printed.String())
+		}
+	}
+	if err := Run(t.Context(), io.Discard, RunOptions{CAFile: filepath.Join(file, "below")}); err == nil {
+		t.Error("a file that cannot be written is no error")
 	}
 }
