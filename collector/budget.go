@@ -291,7 +291,7 @@ func (b *budget) refusal(until time.Time) error {
 	return &defender.Error{
 		Problem: &integrationv1.Problem{
 			Reason:  integrationv1.ErrorReason_ERROR_REASON_BUDGET_SPENT,
-			Message: fmt.Sprintf("this service has spent its own budget of the limit %q until %s", b.limit, until.UTC().Format(time.RFC3339)),
+			Message: fmt.Sprintf("This service has spent its own budget of the limit %q until %s.", b.limit, until.UTC().Format(time.RFC3339)),
 			Remedy:  "Wait: it goes on by itself. If this stays, poll less often, or register fewer integrations of the same application.",
 		},
 		RetryAt: until,

@@ -68,14 +68,15 @@ func (w *wire) refusal() error {
 	case ok:
 		e.Permanent = true
 		p.Reason = integrationv1.ErrorReason_ERROR_REASON_AUTHENTICATION_FAILED
-		p.Message = "Entra gave no token: " + known.meaning + "."
+		p.Message = "Entra gave no token: " + known.meaning
 		p.Remedy = known.remedy
 	default:
 		e.Permanent = true
 		p.Reason = integrationv1.ErrorReason_ERROR_REASON_AUTHENTICATION_FAILED
-		p.Message = "Entra gave no token: " + meaningOf(said.Error) + "."
+		p.Message = "Entra gave no token: " + meaningOf(said.Error)
 		p.Remedy = "Check the tenant, the application (client) id, its credential and the scope or resource; the message and the code say more."
 	}
+	p.Message = strings.TrimSuffix(p.GetMessage(), ".")
 	switch {
 	case code != 0:
 		p.UpstreamCode = "AADSTS" + strconv.Itoa(code)
@@ -83,7 +84,8 @@ func (w *wire) refusal() error {
 	case said.Error != "":
 		p.UpstreamCode = rest.Excerpt(w.conceal(said.Error))
 	}
-	if words := firstLine(said.Description); words != "" {
+	p.Message += "."
+	if words := strings.TrimPrefix(firstLine(said.Description), p.GetUpstreamCode()+": "); words != "" {
 		p.Message += " Microsoft says: " + rest.Excerpt(w.conceal(words))
 	}
 	return e

@@ -111,7 +111,7 @@ func (r *reading) page(target *url.URL) (link string, err error) {
 	case yieldErr != nil:
 		return "", yieldErr
 	case errors.Is(err, page.ErrInvalid), errors.Is(err, page.ErrTooLarge):
-		return "", r.source.client.Invalid(answer, "Defender for Endpoint answered what is no list of machines: "+err.Error()+".", nil)
+		return "", r.source.client.Invalid(answer, r.source.client.Name()+" answered what cannot be used: "+err.Error()+".", nil)
 	default:
 		return "", r.source.client.BodyError(r.ctx, answer, err)
 	}

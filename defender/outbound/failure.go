@@ -100,11 +100,16 @@ func (e *AddressError) problem(name, host string) *defender.Error {
 		what = "the proxy " + what
 		remedy = "Check the proxy's name and this machine's DNS. "
 	}
+	if isMetadata(e.Address) {
+		remedy += "Nothing that an integration names belongs there."
+	} else {
+		remedy += "If that address is meant, have the service's operator start it with --allow-endpoint " + e.HostPort + "."
+	}
 	return &defender.Error{
 		Problem: &integrationv1.Problem{
 			Reason:  integrationv1.ErrorReason_ERROR_REASON_ADDRESS_NOT_ALLOWED,
 			Message: fmt.Sprintf("%s could not be reached at %s: %s.", name, host, what),
-			Remedy:  remedy + "If that address is meant, have the service's operator start it with --allow-endpoint " + e.HostPort + ".",
+			Remedy:  remedy,
 		},
 		Permanent: true,
 		Err:       e,

@@ -75,7 +75,7 @@ func (e *Elements) Fetch(
 	case elementErr != nil:
 		return elementErr
 	case errors.Is(err, page.ErrInvalid), errors.Is(err, page.ErrTooLarge):
-		return e.client.Invalid(answer, e.client.Name()+" answered what is no list: "+err.Error()+".", nil)
+		return e.client.Invalid(answer, e.client.Name()+" answered what cannot be used: "+err.Error()+".", nil)
 	default:
 		return e.client.BodyError(ctx, answer, err)
 	}

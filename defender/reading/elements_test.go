@@ -185,7 +185,7 @@ func TestFetchFails(t *testing.T) {
 		reason  integrationv1.ErrorReason
 		words   string
 	}{
-		"no list":         {respond(http.StatusOK, `[]`), integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_INVALID_ANSWER, "The list answered what is no list: "},
+		"no list":         {respond(http.StatusOK, `[]`), integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_INVALID_ANSWER, "The list answered what cannot be used: "},
 		"cut":             {respond(http.StatusOK, `{"value":[`), integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_FAILED, "broke off"},
 		"an element":      {respond(http.StatusOK, `{"value":[{"id":7}]}`), integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_INVALID_ANSWER, "no JSON"},
 		"failed":          {respond(http.StatusInternalServerError, ``), integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_FAILED, "500"},

@@ -105,7 +105,7 @@ func (c *Client) refusal(response *http.Response, body io.Reader, token string) 
 		e.Permanent = true
 		return tell(integrationv1.ErrorReason_ERROR_REASON_AUTHENTICATION_FAILED,
 			name+" refused the token, and a new one as well.",
-			"Check that the scope belongs to "+host+" and that the authorization URL is of the same cloud and tenant.")
+			"Check that the scope or resource belongs to "+host+" and that the authorization URL is of the same cloud and tenant.")
 	case status == http.StatusForbidden && len(c.config.Permissions) == 0:
 		e.Permanent = true
 		return tell(integrationv1.ErrorReason_ERROR_REASON_PERMISSION_MISSING,
@@ -141,6 +141,11 @@ func (c *Client) refusal(response *http.Response, body io.Reader, token string) 
 			"Check the endpoint's host and version.")
 	case status == http.StatusRequestTimeout:
 		return c.failed(tell, status)
+	case status >= 400 && status < 500 && said.Error.Code == "" && said.Error.Message == "":
+		e.Permanent = true
+		return tell(integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_REFUSED,
+			fmt.Sprintf("%s refused the call (HTTP status %d), and did not say why as Microsoft does.", name, status),
+			"Check the endpoint's host, port and protocol, and whether a proxy answers in Microsoft's place.")
 	case status >= 400 && status < 500:
 		e.Permanent = true
 		return tell(integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_REFUSED,
