@@ -55,7 +55,7 @@ func Run(ctx context.Context, w io.Writer, options RunOptions) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	if options.CAFile != "" {
-		if err := os.WriteFile(options.CAFile, s.CAPEM(), 0o644); err != nil { //nolint:gosec // Everyone may read a certificate.
+		if err := os.WriteFile(options.CAFile, s.CAPEM(), 0o644); err != nil {
 			return fmt.Errorf("write the authority's certificate: %w", err)
 		}
 	}
