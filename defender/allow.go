@@ -1,6 +1,7 @@
 package defender
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/url"
@@ -65,10 +66,34 @@ func (a AllowList) Check(integration *integrationv1.Integration) error {
 			return err
 		}
 	}
+	if err := a.checkPasswordFile(integration.GetProxy()); err != nil {
+		return err
+	}
 	if integration.GetDeviceSource().GetEndpoint() == nil {
 		return nil
 	}
 	return a.checkEndpoint("device_source.endpoint", integration.GetDeviceSource().GetEndpoint())
+}
+
+// checkPasswordFile refuses to tell a file of the operator's to a proxy that the operator did not add: the proxy is the caller's to
+// choose, and so is the file, which could be any secret of the folder.
+func (a AllowList) checkPasswordFile(proxy *integrationv1.Proxy) error {
+	if proxy.GetPasswordFile() == "" {
+		return nil
+	}
+	u, err := url.Parse(proxy.GetUrl())
+	if err != nil {
+		u = &url.URL{}
+	}
+	own := map[string]string{"http": "80", "https": "443", "socks5": "1080"}[u.Scheme]
+	endpoint := strings.ToLower(net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), own)))
+	if a.Added(endpoint) {
+		return nil
+	}
+	return &NotAllowedError{
+		Field: "proxy.password_file", Endpoint: endpoint + " to be told what is in a file",
+		Remedy: "give the password itself, or have the service's operator start it with --allow-endpoint " + endpoint,
+	}
 }
 
 func (a AllowList) checkEndpoint(field string, endpoint *integrationv1.Endpoint) error {

@@ -124,6 +124,11 @@ var call = regexp.MustCompile(`(?s)IntegrationService/(\w+) <<'JSON'\n(.*?)\nJSO
 
 // TestCalls fails where a request of the page is none that the service takes.
 func TestCalls(t *testing.T) {
+	// The page says that the operator allowed the proxy which is told what is in a file.
+	allowed, err := defender.NewAllowList([]string{"proxy.contoso.com:3128"}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
 	kinds := map[string]int{}
 	for _, found := range call.FindAllStringSubmatch(page(t), -1) {
 		request := requestOf(found[1])
@@ -146,7 +151,7 @@ func TestCalls(t *testing.T) {
 		kinds[integration.GetApi().String()]++
 		kinds[integration.GetDeviceSource().GetKind().String()]++
 		kinds[fmt.Sprintf("%T", integration.GetAuthentication().GetCredential())]++
-		if err := (defender.AllowList{}).Check(defender.Complete(integration)); err != nil {
+		if err := allowed.Check(defender.Complete(integration)); err != nil {
 			t.Errorf("%s: %v", integration.GetIntegrationId(), err)
 		}
 	}

@@ -234,6 +234,9 @@ func TestRegisterRefusals(t *testing.T) {
 		"a device source of nobody's": {contoso(func(i *integrationv1.Integration) {
 			i.DeviceSource = &integrationv1.DeviceSource{Endpoint: &integrationv1.Endpoint{Host: "10.0.0.1"}}
 		}), codes.FailedPrecondition, notAllowed, "device_source.endpoint.host", []string{"10.0.0.1:443", "--allow-endpoint"}},
+		"a file for a proxy of nobody's": {contoso(func(i *integrationv1.Integration) {
+			i.Proxy = &integrationv1.Proxy{Url: "http://proxy.test:3128", Username: "we", PasswordFile: "p"}
+		}), codes.FailedPrecondition, notAllowed, "proxy.password_file", []string{"proxy.test:3128", "--allow-endpoint proxy.test:3128"}},
 		"HTTP in clear": {contoso(func(i *integrationv1.Integration) {
 			i.Endpoint = &integrationv1.Endpoint{Host: "simulated.test", Port: 8080, Protocol: integrationv1.Protocol_PROTOCOL_HTTP}
 		}), codes.FailedPrecondition, notAllowed, "endpoint.protocol", []string{"--allow-http"}},

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"crypto/subtle"
 
 	storev1 "defender-integration/gen/defender/integration/store/v1"
@@ -56,7 +57,8 @@ func secretKinds() []secretKind {
 				if proxy.GetUsername() == "" || proxy.GetPasswordFile() != "" {
 					return ""
 				}
-				return proxy.GetUsername() + " at " + proxy.GetUrl()
+				// Who adds an authority could stand in the place of an https:// proxy.
+				return proxy.GetUsername() + " at " + proxy.GetUrl() + " by " + i.GetTrust().GetCaPem() + i.GetTrust().GetCaFile()
 			},
 		},
 	}
@@ -122,7 +124,7 @@ func mergeSecrets(before, after *integrationv1.Integration, stored, given *store
 		case kind.credential != "":
 			return nil, kind.missing()
 		case kept != "":
-			return nil, required(kind.field, "proxy")
+			return nil, required(kind.field, cmp.Or(led, "proxy"))
 		}
 	}
 	return merged, nil

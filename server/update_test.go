@@ -294,7 +294,7 @@ func TestRecordsOfTheStoreHoldNoSecretField(t *testing.T) {
 
 // Each secret is kept for what it was given for, and goes where nothing needs it any more.
 func TestUpdateOfSecrets(t *testing.T) {
-	h := newHarness(t, harnessOptions{})
+	h := newHarness(t, harnessOptions{allowed: []string{"other.test:3128"}})
 	h.register(t, contoso(func(i *integrationv1.Integration) {
 		i.Proxy = &integrationv1.Proxy{Url: "http://proxy.test:3128", Username: "we", Password: "pass-1"}
 	}))
@@ -319,6 +319,9 @@ func TestUpdateOfSecrets(t *testing.T) {
 		{"another name at the proxy", change(withSecret("s2", &integrationv1.Proxy{Username: "you"}), "proxy.username", secretPath), "proxy.password", nil},
 		{"another proxy with both", change(withSecret("s2", &integrationv1.Proxy{Url: "http://other.test:3128", Password: "pass-2"}), "proxy.url", "proxy.password", secretPath), "",
 			&storev1.Secrets{ClientSecret: "s2", ProxyPassword: "pass-2"}},
+		{"another authority with the client secret alone", change(&integrationv1.Integration{
+			Authentication: &integrationv1.Authentication{Credential: clientSecret("s2")}, Trust: &integrationv1.Trust{CaPem: "ca"},
+		}, "trust", secretPath), "proxy.password", nil},
 		{"the proxy's password in a file", change(withSecret("s2", &integrationv1.Proxy{Url: "http://other.test:3128", Username: "we", PasswordFile: "p"}), "proxy", secretPath), "",
 			&storev1.Secrets{ClientSecret: "s2"}},
 		{"no proxy", change(withSecret("s2", nil), "proxy", secretPath), "", &storev1.Secrets{ClientSecret: "s2"}},

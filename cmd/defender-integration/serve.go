@@ -79,7 +79,8 @@ func (f *serveFlags) keeping(flags *flagSet) {
 
 // reaching declares the flags of how Microsoft is reached.
 func (f *serveFlags) reaching(flags *flagSet) {
-	flags.Var(&f.allow, "allow-endpoint", "let integrations name this `HOST:PORT` besides Microsoft's. It can be given several times;\n"+
+	flags.Var(&f.allow, "allow-endpoint", "let integrations name this `HOST:PORT` besides Microsoft's; a proxy too, where it is at a loopback\n"+
+		"address, or is to be told a password that is in a file. It can be given several times;\n"+
 		"in the environment, with commas between")
 	flags.BoolVar(&f.allowHTTP, "allow-http", false, "let the hosts of --allow-endpoint be spoken to in clear: for a simulated Microsoft")
 	flags.StringVar(&f.secretsDir, "secrets-dir", "", "let integrations name files in this `folder` instead of secrets, certificates and tokens")

@@ -1012,7 +1012,8 @@ type Proxy struct {
 	Username string `protobuf:"bytes,3,opt,name=username,proto3" json:"username,omitempty"`
 	// The password. Input only: it is sealed before it is stored, and never returned.
 	Password string `protobuf:"bytes,4,opt,name=password,proto3" json:"password,omitempty"`
-	// A file with the password, relative to the folder that the service's operator set.
+	// A file with the password, relative to the folder that the service's operator set. It goes with a proxy that the operator allowed
+	// as an endpoint, since what is in the file is not the caller's to give away.
 	PasswordFile string `protobuf:"bytes,5,opt,name=password_file,json=passwordFile,proto3" json:"password_file,omitempty"`
 	// Hosts that are reached without the proxy: a name (`login.example.com`), a domain with all names below it (`.example.com`), an
 	// address or a block of addresses (`10.0.0.0/8`), each with `:PORT` where only one port is meant.
