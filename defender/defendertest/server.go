@@ -53,7 +53,7 @@ type Server struct {
 	served   chan struct{}   // closed when http.Serve has returned
 	closing  context.Context //nolint:containedctx // It is the life of the server, which Close ends.
 	close    context.CancelFunc
-	ca       authority
+	ca       *signer // nil without TLS
 
 	limiter *limiter
 	faults  faults
@@ -102,12 +102,15 @@ func New(options Options) (*Server, error) {
 		return nil, fmt.Errorf("simulated Microsoft: listen on %s: %w", options.Addr, err)
 	}
 	if options.TLS {
-		s.ca, err = newAuthority(options.Hosts)
+		var certificate tls.Certificate
+		if s.ca, err = newSigner("Simulated Microsoft (test authority)"); err == nil {
+			certificate, err = s.ca.issue(append([]string{"localhost", "127.0.0.1", "::1"}, options.Hosts...)...)
+		}
 		if err != nil {
 			s.close()
 			return nil, fmt.Errorf("simulated Microsoft: make a certificate: %w", errors.Join(err, listener.Close()))
 		}
-		s.http.TLSConfig = &tls.Config{Certificates: []tls.Certificate{s.ca.leaf}, MinVersion: tls.VersionTLS12}
+		s.http.TLSConfig = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
 	}
 	s.listener = listener
 	go func() {
@@ -160,7 +163,12 @@ func (s *Server) Port() int {
 }
 
 // CAPEM is the certificate of the server's authority in PEM, for a client to trust; nil without TLS.
-func (s *Server) CAPEM() []byte { return s.ca.pem }
+func (s *Server) CAPEM() []byte {
+	if s.ca == nil {
+		return nil
+	}
+	return s.ca.pem
+}
 
 // Client returns an HTTP client that trusts the server. Its idle connections are the caller's to close.
 func (s *Server) Client() *http.Client {

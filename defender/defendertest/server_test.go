@@ -26,7 +26,7 @@ func TestTLS(t *testing.T) {
 	if w.server.CAPEM() == nil || w.server.URL()[:8] != "https://" {
 		t.Errorf("%s, %s", w.server.URL(), w.server.CAPEM())
 	}
-	leaf, err := x509.ParseCertificate(w.server.ca.leaf.Certificate[0])
+	leaf, err := x509.ParseCertificate(w.server.http.TLSConfig.Certificates[0].Certificate[0])
 	if err != nil {
 		t.Fatal(err)
 	}

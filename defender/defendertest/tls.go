@@ -13,61 +13,70 @@ import (
 	"time"
 )
 
-// authority is a certificate authority with the one certificate it issued.
-type authority struct {
-	pem  []byte
-	leaf tls.Certificate
+// signer is a certificate authority that issues certificates as they are needed.
+type signer struct {
+	certificate *x509.Certificate
+	key         *ecdsa.PrivateKey
+	pem         []byte
 }
 
-// newAuthority makes an authority and the server's certificate, for the loopback and the hosts. Both are valid by this machine's
-// clock, which TLS clients go by, for a year.
-func newAuthority(hosts []string) (authority, error) {
-	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+// newSigner makes an authority of a name. It is valid by this machine's clock, which TLS clients go by, for a year.
+func newSigner(name string) (*signer, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return authority{}, err
+		return nil, err
 	}
 	now := time.Now()
-	ca := &x509.Certificate{
+	template := &x509.Certificate{
 		SerialNumber:          big.NewInt(1),
-		Subject:               pkix.Name{CommonName: "Simulated Microsoft (test authority)"},
+		Subject:               pkix.Name{CommonName: name},
 		NotBefore:             now.Add(-time.Hour),
 		NotAfter:              now.AddDate(1, 0, 0),
 		IsCA:                  true,
 		BasicConstraintsValid: true,
 		KeyUsage:              x509.KeyUsageCertSign,
 	}
-	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, caKey.Public(), caKey)
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
-		return authority{}, err
+		return nil, err
 	}
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, err
+	}
+	return &signer{certificate: certificate, key: key, pem: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}, nil
+}
 
+// issue makes a certificate for names and addresses, of which there is at least one.
+func (s *signer) issue(names ...string) (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return authority{}, err
+		return tls.Certificate{}, err
 	}
-	leaf := &x509.Certificate{
-		SerialNumber: big.NewInt(2),
-		Subject:      pkix.Name{CommonName: "Simulated Microsoft"},
-		NotBefore:    ca.NotBefore,
-		NotAfter:     ca.NotAfter,
+	// Clients do not like two certificates with one number from one authority.
+	const bits = 127
+	number, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), bits))
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: number,
+		Subject:      pkix.Name{CommonName: names[0]},
+		NotBefore:    s.certificate.NotBefore,
+		NotAfter:     s.certificate.NotAfter,
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		DNSNames:     []string{"localhost"},
-		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 	}
-	for _, host := range hosts {
-		if ip := net.ParseIP(host); ip != nil {
-			leaf.IPAddresses = append(leaf.IPAddresses, ip)
+	for _, name := range names {
+		if ip := net.ParseIP(name); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
 		} else {
-			leaf.DNSNames = append(leaf.DNSNames, host)
+			template.DNSNames = append(template.DNSNames, name)
 		}
 	}
-	leafDER, err := x509.CreateCertificate(rand.Reader, leaf, ca, key.Public(), caKey)
+	der, err := x509.CreateCertificate(rand.Reader, template, s.certificate, key.Public(), s.key)
 	if err != nil {
-		return authority{}, err
+		return tls.Certificate{}, err
 	}
-	return authority{
-		pem:  pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: caDER}),
-		leaf: tls.Certificate{Certificate: [][]byte{leafDER}, PrivateKey: key},
-	}, nil
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -135,7 +136,7 @@ func newWorld(t *testing.T, options defendertest.Options) *world {
 	w.app.SetManagedIdentity()
 	tenant.AddApplication(userAssignedID, plantedSecret).AssignToMachine()
 
-	transport := rest.NewTransport()
+	transport := &http.Transport{TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}}
 	if options.TLS {
 		transport.TLSClientConfig.RootCAs = x509.NewCertPool()
 		transport.TLSClientConfig.RootCAs.AppendCertsFromPEM(server.CAPEM())

@@ -12,7 +12,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"defender-integration/defender/rest"
 	storev1 "defender-integration/gen/defender/integration/store/v1"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
@@ -269,7 +268,7 @@ func TestWhatIsNoHTTPIsNotQuoted(t *testing.T) {
 // newSourceAt is a source with a secret whose token endpoint is at an address.
 func newSourceAt(t *testing.T, address string) *Source {
 	t.Helper()
-	transport := rest.NewTransport()
+	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
 	config := secretConfig(transport)
 	config.Authentication.AuthorizationUrl = address

@@ -2,6 +2,7 @@ package graph
 
 import (
 	"context"
+	"net/http"
 	"net/url"
 	"testing"
 	"time"
@@ -43,7 +44,7 @@ func newWorld(t *testing.T, options defendertest.Options) *world {
 	w := &world{server: server, tenant: server.AddTenant(tenantID, "contoso.test")}
 	w.app = w.tenant.AddApplication(clientID, secret, "SecurityAlert.Read.All", "Machine.Read.All")
 
-	transport := rest.NewTransport()
+	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
 	client := rest.NewHTTPClient(transport)
 	base, err := url.Parse(server.URL())

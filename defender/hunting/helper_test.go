@@ -44,7 +44,7 @@ func newService(t *testing.T, answer func(query string) (status int, body string
 	s := &service{answer: answer}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(t, w, r) }))
 	t.Cleanup(server.Close)
-	transport := rest.NewTransport()
+	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
 	base, err := url.Parse(server.URL)
 	if err != nil {

@@ -2,12 +2,12 @@ package hunting
 
 import (
 	"errors"
-	"net"
 	"net/http"
 	"strings"
 	"time"
 
 	"defender-integration/defender"
+	"defender-integration/defender/rest"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
 
@@ -55,25 +55,10 @@ func (s *Source) refusal(err error) error {
 	return e
 }
 
-// tooMuch says whether err is a failure that a narrower query may avoid: one that is too heavy, a part of an answer, a server error, an
-// answer that broke off, or one that did not come in time. A host that cannot be connected to fails on every query.
+// tooMuch says whether err is a failure that a narrower query may avoid: one that is too heavy, a part of an answer, or what
+// [rest.LessMayHelp] says.
 func tooMuch(err error) bool {
-	e, ok := errors.AsType[*defender.Error](err)
-	if !ok {
-		return false
-	}
-	if errors.Is(e, errPart) {
-		return true
-	}
-	switch e.Problem.GetReason() {
-	case integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_FAILED:
-		return true
-	case integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_UNREACHABLE:
-		var late interface{ Timeout() bool }
-		var dialling *net.OpError
-		return errors.As(e.Err, &late) && late.Timeout() && !errors.As(e.Err, &dialling)
-	}
-	return false
+	return errors.Is(err, errPart) || rest.LessMayHelp(err)
 }
 
 // tooManyQueries is the error of a look-up that would take more queries than a read may make.

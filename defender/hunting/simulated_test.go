@@ -105,7 +105,7 @@ func newSimulation(t *testing.T, options defendertest.HuntingOptions, roles ...s
 	t.Cleanup(func() { _ = server.Close() })
 	tenant := server.AddTenant(tenantID)
 	tenant.AddApplication(clientID, secret, roles...)
-	transport := rest.NewTransport()
+	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
 	client := rest.NewHTTPClient(transport)
 	base, err := url.Parse(server.URL())

@@ -35,7 +35,7 @@ func newTestSource(t *testing.T, version string, handler http.HandlerFunc) *Sour
 		handler(w, r)
 	}))
 	t.Cleanup(server.Close)
-	transport := rest.NewTransport()
+	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
 	base, err := url.Parse(server.URL)
 	if err != nil {

@@ -7,11 +7,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -21,12 +19,8 @@ import (
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
 
-// The time limits of a call, each for one point of it, and the bound of its body.
+// The time limits of a body, and its bounds. What comes before it is bounded by the transport; see package outbound.
 const (
-	dialTimeout      = 10 * time.Second
-	handshakeTimeout = 10 * time.Second
-	// headerTimeout is generous: Graph works out the whole page before it answers.
-	headerTimeout = 60 * time.Second
 	// stallTimeout is how long a body may send nothing.
 	stallTimeout = 30 * time.Second
 	// bodyTimeout is how long reading a body may take, without the time that the reader takes between its reads.
@@ -35,25 +29,7 @@ const (
 	maxBody = 1 << 30
 	// maxErrorBody bounds what is read of a body that tells an error.
 	maxErrorBody = 64 << 10
-	// maxHeader bounds an answer's headers.
-	maxHeader = 256 << 10
 )
-
-// NewTransport returns the transport for calls at Microsoft, with a time limit at each point. It uses no proxy, not even one that
-// the environment names: what is called is what was registered. Its idle connections are the caller's to close.
-func NewTransport() *http.Transport {
-	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
-	return &http.Transport{
-		DialContext:            dialer.DialContext,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout:    handshakeTimeout,
-		ResponseHeaderTimeout:  headerTimeout,
-		ForceAttemptHTTP2:      true,
-		MaxIdleConnsPerHost:    2,
-		IdleConnTimeout:        90 * time.Second,
-		MaxResponseHeaderBytes: maxHeader,
-	}
-}
 
 // NewHTTPClient returns a client that follows no redirect, so that neither a token nor a secret leaves the host that it is for.
 func NewHTTPClient(transport http.RoundTripper) *http.Client {

@@ -41,7 +41,7 @@ func newTestClient(t *testing.T, address string) (*Client, *tokens) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	transport := NewTransport()
+	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
 	k := &tokens{}
 	return NewClient(Config{

@@ -2,15 +2,13 @@ package siem
 
 import (
 	"context"
-	"errors"
 	"io"
-	"net"
 	"time"
 
 	"defender-integration/defender"
 	"defender-integration/defender/page"
 	"defender-integration/defender/reading"
-	integrationv1 "defender-integration/gen/defender/integration/v1"
+	"defender-integration/defender/rest"
 )
 
 // Bounds of one read.
@@ -59,7 +57,7 @@ func (r *ranges) everything(from time.Time) error {
 			return nil
 		case err == nil:
 			from = until
-		case splits == maxSplits || !tooMuch(err):
+		case splits == maxSplits || !rest.LessMayHelp(err):
 			return err
 		default:
 			if until.IsZero() {
@@ -82,24 +80,6 @@ func (r *ranges) now() time.Time {
 		return time.Now()
 	}
 	return first.Date.Add(time.Since(first.Received))
-}
-
-// tooMuch says whether err is a failure that a shorter range may avoid: Microsoft's own, an answer that broke off, or one that did
-// not come in time. A host that cannot be connected to fails on every range.
-func tooMuch(err error) bool {
-	e, ok := errors.AsType[*defender.Error](err)
-	if !ok {
-		return false
-	}
-	switch e.Problem.GetReason() {
-	case integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_FAILED:
-		return true
-	case integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_UNREACHABLE:
-		var late interface{ Timeout() bool }
-		var dialling *net.OpError
-		return errors.As(e.Err, &late) && late.Timeout() && !errors.As(e.Err, &dialling)
-	}
-	return false
 }
 
 // between reads what was processed from a time on, until another; zero for none.

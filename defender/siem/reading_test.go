@@ -1,10 +1,8 @@
 package siem
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -210,29 +208,6 @@ func TestAnswersThatBreakOff(t *testing.T) {
 	readingtest.WantOnce(t, given, w.raws())
 	if read.Elements != 7_000 {
 		t.Errorf("%d elements are told, want 7,000", read.Elements)
-	}
-}
-
-func TestWhatASmallerRangeMayAvoid(t *testing.T) {
-	problem := func(reason integrationv1.ErrorReason, cause error) error {
-		return &defender.Error{Problem: &integrationv1.Problem{Reason: reason}, Err: cause}
-	}
-	const unreachable = integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_UNREACHABLE
-	for name, tt := range map[string]struct {
-		err  error
-		want bool
-	}{
-		"none of Microsoft's":    {context.DeadlineExceeded, false},
-		"failed":                 {problem(upstreamFailed, nil), true},
-		"invalid":                {problem(invalidAnswer, nil), false},
-		"no answer in time":      {problem(unreachable, context.DeadlineExceeded), true},
-		"connection refused":     {problem(unreachable, &net.OpError{Op: "dial", Err: errors.New("refused")}), false},
-		"connecting took long":   {problem(unreachable, &net.OpError{Op: "dial", Err: context.DeadlineExceeded}), false},
-		"unreachable, who knows": {problem(unreachable, nil), false},
-	} {
-		if got := tooMuch(tt.err); got != tt.want {
-			t.Errorf("%s: %t, want %t", name, got, tt.want)
-		}
 	}
 }
 

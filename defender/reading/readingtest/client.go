@@ -26,7 +26,7 @@ func NewClient(tb testing.TB, name string, handler http.HandlerFunc) *rest.Clien
 		handler(w, r)
 	}))
 	tb.Cleanup(server.Close)
-	transport := rest.NewTransport()
+	transport := &http.Transport{}
 	tb.Cleanup(transport.CloseIdleConnections)
 	base, err := url.Parse(server.URL)
 	if err != nil {
