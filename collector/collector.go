@@ -125,7 +125,7 @@ func (c *Collector) work(ctx context.Context) error {
 	}
 	c.plan = newPlan(c.settings, time.Now())
 	for ctx.Err() == nil {
-		if err := c.connect(); err != nil {
+		if err := c.connect(); err != nil && !c.plan.record.GetIntegration().GetPaused() {
 			c.setProblem(connectProblem(err), time.Time{}, time.Time{})
 		}
 		if c.foundDamaged() {
@@ -246,6 +246,11 @@ func (c *Collector) connect() error {
 	if c.source != nil && onlyPausing(before, record) {
 		return nil
 	}
+	if !proto.Equal(before.GetIntegration().GetDeviceSource(), record.GetIntegration().GetDeviceSource()) {
+		// What the other source said is nothing of this one's.
+		c.plan.devices = time.Time{}
+		c.update(func(s *Snapshot) { s.Devices, s.DeviceProblem = nil, nil })
+	}
 	c.disconnect()
 	c.plan.release(application(before.GetIntegration()) == application(record.GetIntegration()))
 	// What was mended is seen at once.
@@ -260,6 +265,7 @@ func (c *Collector) makeSource(record *storev1.Record) {
 	c.plan.connectError = err
 	if err != nil {
 		c.plan.reconnect = time.Now().Add(c.settings.RetryPermanent)
+		c.log.Warn("the connection cannot be made", "reason", connectProblem(err).GetReason(), "error", err, "again_at", c.plan.reconnect)
 		return
 	}
 	c.source = source

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,7 +29,7 @@ type bench struct {
 	t       *testing.T
 	store   *store.Memory
 	source  *collectortest.Source
-	connect error // why no adapter can be made
+	connect atomic.Pointer[error] // why no adapter can be made; nil while one can
 	manager *collector.Manager
 	stop    func()
 }
@@ -54,8 +55,8 @@ func (b *bench) start(settings collector.Settings) {
 		Settings: settings,
 		Store:    b.store,
 		Connect: func(_ *storev1.Record, spend defender.SpendFunc) (collector.Source, error) {
-			if b.connect != nil {
-				return nil, b.connect
+			if err := b.connect.Load(); err != nil {
+				return nil, *err
 			}
 			b.source.SetSpend(spend)
 			return b.source, nil

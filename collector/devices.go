@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"defender-integration/defender"
 	storev1 "defender-integration/gen/defender/integration/store/v1"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
@@ -118,6 +119,18 @@ func (c *Collector) repeatFacts(before uint64) {
 	}
 }
 
+// lookUpLimit is how long a look-up may take. Nothing else is read meanwhile.
+const lookUpLimit = 2 * time.Minute
+
+// lookUpTooLong is the cause of the end of a look-up that took longer.
+func lookUpTooLong() error {
+	return &defender.Error{Problem: &integrationv1.Problem{
+		Reason:  integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_UNREACHABLE,
+		Message: "Looking the devices up took longer than two minutes, and was given up.",
+		Remedy:  "It is tried again. If it stays, look at Microsoft's service health, or choose another device source.",
+	}}
+}
+
 // gatherActors is the least time between two look-ups of Actors that were not asked for yet, so that those who come one after the
 // other share a call.
 const gatherActors = 5 * time.Second
@@ -142,7 +155,9 @@ func (c *Collector) lookUp(ctx context.Context) error {
 	c.plan.devices = now
 	found := &Devices{LookedUp: now, byID: map[string]*integrationv1.Device{}, byKey: map[string][]*integrationv1.Device{}}
 	keys := c.keys()
-	read, err := c.source.Devices().ReadDevices(ctx, c.options.Wanted(keys), func(device *integrationv1.Device) error {
+	timed, cancel := context.WithTimeoutCause(ctx, lookUpLimit, lookUpTooLong())
+	defer cancel()
+	read, err := c.source.Devices().ReadDevices(timed, c.options.Wanted(keys), func(device *integrationv1.Device) error {
 		id := strings.ToLower(device.GetMdeDeviceId())
 		if id == "" || found.byID[id] != nil {
 			return nil
@@ -154,7 +169,7 @@ func (c *Collector) lookUp(ctx context.Context) error {
 		return nil
 	})
 	if ctx.Err() != nil {
-		return nil //nolint:nilerr // Nobody is left to be told.
+		return nil
 	}
 	if err != nil {
 		problem, _ := c.plan.devicesGate.note(c.settings, err)
@@ -273,6 +288,7 @@ func (c *Collector) deviceLookup() *storev1.DeviceLookup {
 	l := &storev1.DeviceLookup{Kind: c.record.GetIntegration().GetDeviceSource().GetKind(), Problem: c.now.DeviceProblem}
 	if c.now.Devices != nil {
 		l.LookedUpTime = timestamppb.New(c.now.Devices.LookedUp)
+		l.WantedOnly, l.Asked = c.now.Devices.asked != nil, keyHashes(c.now.Devices.asked)
 	}
 	return l
 }

@@ -180,8 +180,11 @@ func (c *Collector) prove(ctx context.Context, pair *integrationv1.Pair, always 
 		return nil
 	}
 	if completes {
-		if err := c.freshDevices(ctx); err != nil {
-			return err
+		// Once more where streams joined while the devices were looked up: the pair completes them too.
+		for range 2 {
+			if err := c.freshDevices(ctx); err != nil {
+				return err
+			}
 		}
 	}
 	return c.locked(ctx, func(ctx context.Context) error {

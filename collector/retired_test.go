@@ -1,6 +1,7 @@
 package collector_test
 
 import (
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"defender-integration/collector"
 	"defender-integration/collector/collectortest"
 	"defender-integration/defender"
+	storev1 "defender-integration/gen/defender/integration/store/v1"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
 
@@ -109,9 +111,10 @@ func TestConnectingIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, collector.DefaultSettings())
 		b.stop()
-		b.connect = &defender.Error{Problem: &integrationv1.Problem{
+		var missing error = &defender.Error{Problem: &integrationv1.Problem{
 			Reason: integrationv1.ErrorReason_ERROR_REASON_CREDENTIAL_UNUSABLE, Message: "The file is not there.",
 		}}
+		b.connect.Store(&missing)
 		b.start(collector.DefaultSettings())
 		defer b.stop()
 		c := b.collector()
@@ -119,11 +122,102 @@ func TestConnectingIsTriedAgain(t *testing.T) {
 		if s := c.Status(); s.GetState() != integrationv1.IntegrationStatus_STATE_FAILING || s.GetProblem().GetReason() != integrationv1.ErrorReason_ERROR_REASON_CREDENTIAL_UNUSABLE {
 			t.Errorf("status is %v", s)
 		}
-		synctest.Wait()
-		b.connect = nil
+		b.connect.Store(nil)
 		time.Sleep(3 * time.Minute)
 		if s := c.Status(); s.GetState() != integrationv1.IntegrationStatus_STATE_ACTIVE || s.GetLastGoodReadTime() == nil {
 			t.Errorf("after it was mended: %v", s)
+		}
+	})
+}
+
+// A paused integration is paused, also where its connection could not be made.
+func TestPausedWithoutAConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, collector.DefaultSettings())
+		b.stop()
+		b.connect.Store(new(errors.New("the secrets cannot be opened")))
+		b.start(collector.DefaultSettings())
+		defer b.stop()
+		c := b.collector()
+		time.Sleep(time.Minute)
+		if s := c.Status(); s.GetState() != integrationv1.IntegrationStatus_STATE_FAILING || s.GetProblem().GetReason() != integrationv1.ErrorReason_ERROR_REASON_CONFIGURATION_INVALID {
+			t.Errorf("status is %v", s)
+		}
+		b.change(func(i *integrationv1.Integration) { i.Paused = true })
+		time.Sleep(time.Hour)
+		if s := c.Status(); s.GetState() != integrationv1.IntegrationStatus_STATE_PAUSED {
+			t.Errorf("paused: %v", s)
+		}
+	})
+}
+
+// What the device source before said is nothing of the new one's.
+func TestAnotherDeviceSource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, collector.DefaultSettings())
+		defer b.stop()
+		b.source.FailDevices(&defender.Error{Permanent: true, Problem: &integrationv1.Problem{
+			Reason: integrationv1.ErrorReason_ERROR_REASON_PERMISSION_MISSING, Message: "The role is missing.",
+		}})
+		c := b.collector()
+		member, _, err := c.Join(t.Context(), [][]string{{"one.contoso.test"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer member.Leave()
+		time.Sleep(time.Minute)
+		if s := c.Status(); s.GetProblem().GetReason() != integrationv1.ErrorReason_ERROR_REASON_PERMISSION_MISSING {
+			t.Fatalf("status is %v", s)
+		}
+		b.source.FailDevices(nil)
+		b.source.SetDevices(collectortest.Device(deviceOne, "one.contoso.test", time.Now()))
+		lookups := b.source.Lookups()
+		b.change(func(i *integrationv1.Integration) {
+			i.DeviceSource = &integrationv1.DeviceSource{Kind: integrationv1.DeviceSource_KIND_HUNTING}
+		})
+		time.Sleep(time.Second)
+		snapshot, _ := c.Snapshot()
+		if made := b.source.Lookups() - lookups; made != 1 || snapshot.DeviceProblem != nil || len(snapshot.Devices.Fitting([]string{"one.contoso.test"})) != 1 {
+			t.Errorf("a second after the change: %d look-ups, problem %v", made, snapshot.DeviceProblem)
+		}
+	})
+}
+
+// An entry tells exactly of which Actors a look-up says something.
+func TestAskedInAnEntry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, collector.DefaultSettings())
+		defer b.stop()
+		b.source.WantedOnly = true
+		c := b.collector()
+		member, _, err := c.Join(t.Context(), [][]string{{"one.contoso.test", "10.0.0.1"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer member.Leave()
+		time.Sleep(20 * time.Minute) // a re-read brings a pair
+		var lookup *storev1.DeviceLookup
+		for _, p := range b.entries() {
+			if p.Entry.GetPair() != nil {
+				lookup = p.Entry.GetPair().GetDevices()
+			}
+		}
+		for _, tt := range []struct {
+			keys []string
+			want bool
+		}{
+			{[]string{"one.contoso.test", "10.0.0.1"}, true},
+			{[]string{"10.0.0.1"}, true},
+			{nil, true},
+			{[]string{"one.contoso.test", "two.contoso.test"}, false},
+			{[]string{"two.contoso.test"}, false},
+		} {
+			if got := collector.Asked(lookup, tt.keys); got != tt.want {
+				t.Errorf("%q: asked %t, want %t", tt.keys, got, tt.want)
+			}
+			if !collector.Asked(&storev1.DeviceLookup{}, tt.keys) {
+				t.Errorf("%q: a look-up of all devices did not ask", tt.keys)
+			}
 		}
 	})
 }

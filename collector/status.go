@@ -159,11 +159,16 @@ func problemOf(err error) *integrationv1.Problem {
 // connectProblem returns what an operator is told where the adapter could not be made: it is the settings' fault, or a file's.
 func connectProblem(err error) *integrationv1.Problem {
 	if e, ok := errors.AsType[*defender.NotAllowedError](err); ok {
-		return &integrationv1.Problem{
-			Reason: integrationv1.ErrorReason_ERROR_REASON_ENDPOINT_NOT_ALLOWED, Message: e.Error() + ".", Remedy: e.Remedy + ".",
-		}
+		return e.Problem()
 	}
-	return problemOf(err)
+	if e, ok := errors.AsType[*defender.Error](err); ok {
+		return e.Problem
+	}
+	return &integrationv1.Problem{
+		Reason:  integrationv1.ErrorReason_ERROR_REASON_CONFIGURATION_INVALID,
+		Message: "The connection to Microsoft cannot be made.",
+		Remedy:  "Read the service's log. It is tried again by itself.",
+	}
 }
 
 func stateOf(record *storev1.Record) integrationv1.IntegrationStatus_State {

@@ -54,6 +54,15 @@ func (e *NotAllowedError) Error() string {
 	return fmt.Sprintf("%s: this service does not allow %s", e.Field, e.Endpoint)
 }
 
+// Problem tells an operator.
+func (e *NotAllowedError) Problem() *integrationv1.Problem {
+	return &integrationv1.Problem{
+		Reason:  integrationv1.ErrorReason_ERROR_REASON_ENDPOINT_NOT_ALLOWED,
+		Message: "The integration cannot be used: " + e.Error() + ".",
+		Remedy:  strings.ToUpper(e.Remedy[:1]) + e.Remedy[1:] + ".",
+	}
+}
+
 // Check returns a *NotAllowedError for the first endpoint of a completed integration that is not allowed: its API's, its
 // authorization URL's, then its device source's.
 func (a AllowList) Check(integration *integrationv1.Integration) error {

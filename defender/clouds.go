@@ -10,8 +10,8 @@ type cloudFacts struct {
 	loginAliases []string
 	// graph is Microsoft Graph's host (https://learn.microsoft.com/en-us/graph/deployments).
 	graph string
-	// alertReadRole and huntingReadRole are the ids of app roles of Graph's; empty where they are not known.
-	alertReadRole, huntingReadRole string
+	// alertReadRole, incidentReadRole and huntingReadRole are the ids of app roles of Graph's; empty where they are not known.
+	alertReadRole, incidentReadRole, huntingReadRole string
 	// endpoint is Defender for Endpoint's host, endpointHosts are others of it; its tokens are for endpointResource.
 	endpoint         string
 	endpointHosts    []alternative
@@ -28,6 +28,8 @@ type alternative struct{ host, note string }
 const (
 	// https://graphpermissions.merill.net/permission/SecurityAlert.Read.All
 	alertReadRole = "472e4a4d-bb4a-4026-98d1-0b0d74cb74a5"
+	// https://graphpermissions.merill.net/permission/SecurityIncident.Read.All
+	incidentReadRole = "45cc0394-e837-488b-a098-1918f48d186c"
 	// https://graphpermissions.merill.net/permission/ThreatHunting.Read.All
 	huntingReadRole = "dd98c7f5-2d42-42d3-a0e4-633161547251"
 )
@@ -52,10 +54,11 @@ func clouds() []cloudFacts {
 			cloud: integrationv1.Cloud_CLOUD_GLOBAL,
 			login: "login.microsoftonline.com",
 			// The alias in the SIEM API's samples.
-			loginAliases:    []string{"login.windows.net"},
-			graph:           "graph.microsoft.com",
-			alertReadRole:   alertReadRole,
-			huntingReadRole: huntingReadRole,
+			loginAliases:     []string{"login.windows.net"},
+			graph:            "graph.microsoft.com",
+			alertReadRole:    alertReadRole,
+			incidentReadRole: incidentReadRole,
+			huntingReadRole:  huntingReadRole,
 			// https://learn.microsoft.com/en-us/defender-endpoint/api/exposed-apis-list
 			endpoint: "api.security.microsoft.com",
 			endpointHosts: []alternative{
@@ -74,6 +77,12 @@ func clouds() []cloudFacts {
 				{"api-eu.securitycenter.microsoft.com", "Europe, the older name"},
 				{"api-uk.securitycenter.microsoft.com", "United Kingdom, the older name"},
 				{"api-au.securitycenter.microsoft.com", "Australia, the older name"},
+				// Oldest forms, not documented any more: seen in public configurations that quote Microsoft's tips of that time.
+				{"api.securitycenter.windows.com", "the oldest name"},
+				{"api-us.securitycenter.windows.com", "United States, the oldest name"},
+				{"api-eu.securitycenter.windows.com", "Europe, the oldest name"},
+				{"api-uk.securitycenter.windows.com", "United Kingdom, the oldest name"},
+				{"api-au.securitycenter.windows.com", "Australia, the oldest name"},
 			},
 			// https://learn.microsoft.com/en-us/defender-endpoint/api/exposed-apis-create-app-webapp; its tokens hold on every host of
 			// this cloud.
@@ -97,7 +106,7 @@ func clouds() []cloudFacts {
 		{
 			// Entra and Graph are the worldwide ones (https://learn.microsoft.com/en-us/graph/deployments).
 			cloud: integrationv1.Cloud_CLOUD_US_GOV_GCC, login: "login.microsoftonline.com", graph: "graph.microsoft.com",
-			alertReadRole: alertReadRole, huntingReadRole: huntingReadRole,
+			alertReadRole: alertReadRole, incidentReadRole: incidentReadRole, huntingReadRole: huntingReadRole,
 			// https://learn.microsoft.com/en-us/defender-endpoint/gov; the scope is seen in public scripts.
 			endpoint: "api-gcc.securitycenter.microsoft.us", endpointResource: "https://api-gcc.securitycenter.microsoft.us",
 			siem: "wdatp-alertexporter-us.gcc.securitycenter.windows.us",

@@ -42,14 +42,22 @@ func Complete(integration *integrationv1.Integration) *integrationv1.Integration
 			// Devices are at the API's own host: where that was chosen, such as a nearer one, they are there too.
 			place = proto.CloneOf(c.GetEndpoint())
 			place.ApiVersion = source.GetEndpoint().GetApiVersion()
-			if scope == found.GetScope() && c.GetAuthentication().GetScope() != "" {
-				scope = c.GetAuthentication().GetScope()
+			if given := target(c.GetAuthentication()); scope == found.GetScope() && given != "" {
+				scope = given
 			}
 		}
 		c.DeviceSource.Endpoint = completeEndpoint(c.GetDeviceSource().GetEndpoint(), place)
 		setDefault(&c.DeviceSource.Scope, scope)
 	}
 	return c
+}
+
+// target returns what tokens are asked for, as a scope.
+func target(a *integrationv1.Authentication) string {
+	if a.GetResource() != "" {
+		return strings.TrimSuffix(a.GetResource(), "/") + anyScope
+	}
+	return a.GetScope()
 }
 
 // completeAuthentication fills in where tokens are asked for, and what for. Only a client secret goes with a v1 token endpoint; a

@@ -31,7 +31,7 @@ func graphSecurity(c cloudFacts) *integrationv1.ApiEndpoint {
 		Scope:            "https://" + c.graph + anyScope,
 		Resource:         "https://" + c.graph,
 		ApiVersions:      []string{"v1.0", "beta"},
-		Permissions:      graphAlertPermissions(c.alertReadRole),
+		Permissions:      graphAlertPermissions(c),
 		DeviceSources:    []*integrationv1.DeviceSourceEndpoint{machines(c), hunting(c), noDevices()},
 		Lifecycle:        current("Microsoft Graph's alerts_v2, generally available, with no end announced."),
 		// https://learn.microsoft.com/en-us/graph/throttling-limits
@@ -143,12 +143,11 @@ func noDevices() *integrationv1.DeviceSourceEndpoint {
 
 // graphAlertPermissions are the roles that open alerts_v2, any one of them: the service's own refusal of a token names these four.
 // The ids of the two that can write are left out: nobody is told to grant them.
-func graphAlertPermissions(readRole string) []*integrationv1.Permission {
+func graphAlertPermissions(c cloudFacts) []*integrationv1.Permission {
 	return []*integrationv1.Permission{
 		// https://learn.microsoft.com/en-us/graph/api/security-list-alerts_v2
-		{Name: "SecurityAlert.Read.All", AppRoleId: readRole, ResourceApp: graphApp, ResourceAppId: graphAppID},
-		// https://graphpermissions.merill.net/permission/SecurityIncident.Read.All
-		{Name: "SecurityIncident.Read.All", AppRoleId: "45cc0394-e837-488b-a098-1918f48d186c", ResourceApp: graphApp, ResourceAppId: graphAppID},
+		{Name: "SecurityAlert.Read.All", AppRoleId: c.alertReadRole, ResourceApp: graphApp, ResourceAppId: graphAppID},
+		{Name: "SecurityIncident.Read.All", AppRoleId: c.incidentReadRole, ResourceApp: graphApp, ResourceAppId: graphAppID},
 		{Name: "SecurityAlert.ReadWrite.All", ResourceApp: graphApp, ResourceAppId: graphAppID, CanWrite: true},
 		{Name: "SecurityIncident.ReadWrite.All", ResourceApp: graphApp, ResourceAppId: graphAppID, CanWrite: true},
 	}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	storev1 "defender-integration/gen/defender/integration/store/v1"
@@ -37,12 +38,22 @@ func (s *Service) TestConnectivity(
 		return nil, err
 	}
 	response.Test = s.Test(ctx, found.Record.GetIntegration(), secrets)
-	return response, s.keepTest(ctx, found.Record, response.GetTest())
+	s.keepTest(ctx, found.Record, response.GetTest())
+	return response, nil
 }
 
-// keepTest keeps the result of a test, also where the caller has gone meanwhile.
-func (s *Service) keepTest(ctx context.Context, record *storev1.Record, test *integrationv1.ConnectivityTest) error {
+// keepTest keeps the result of a test, also where the caller has gone meanwhile, unless the integration is gone. That it cannot be kept
+// takes nothing from the answer.
+func (s *Service) keepTest(ctx context.Context, record *storev1.Record, test *integrationv1.ConnectivityTest) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTestLimit)
 	defer cancel()
-	return s.Records.SaveTest(ctx, record.GetUid(), test)
+	id := record.GetIntegration().GetIntegrationId()
+	now, err := s.record(ctx, id)
+	if err == nil && now.Record.GetUid() == record.GetUid() {
+		err = s.Records.SaveTest(ctx, record.GetUid(), test)
+	}
+	if err != nil {
+		s.Logger.LogAttrs(ctx, slog.LevelWarn, "the result of a test could not be kept",
+			slog.String("integration_id", id), slog.String("cause", err.Error()))
+	}
 }

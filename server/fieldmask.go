@@ -65,6 +65,19 @@ func resolve(message protoreflect.MessageDescriptor, path string) []protoreflect
 	return fields
 }
 
+// covers says whether the mask names the field on a path, or one that it is in, or one in it.
+func (m fieldMask) covers(path ...protoreflect.Name) bool {
+	for _, fields := range m {
+		shared := min(len(fields), len(path))
+		if slices.EqualFunc(fields[:shared], path[:shared], func(field protoreflect.FieldDescriptor, name protoreflect.Name) bool {
+			return field.Name() == name
+		}) {
+			return true
+		}
+	}
+	return false
+}
+
 // apply sets the masked fields of one integration to their values in another; what is not set there is cleared.
 func (m fieldMask) apply(to, from protoreflect.Message) {
 	for _, fields := range m {

@@ -23,11 +23,7 @@ func (s *Service) GetIntegration(
 	if err != nil {
 		return nil, err
 	}
-	integration, err := s.shown(ctx, found)
-	if err != nil {
-		return nil, err
-	}
-	return &integrationv1.GetIntegrationResponse{Integration: integration}, nil
+	return &integrationv1.GetIntegrationResponse{Integration: s.shown(ctx, found)}, nil
 }
 
 // ListIntegrations returns a page of integrations.
@@ -53,11 +49,7 @@ func (s *Service) ListIntegrations(
 		response.NextPageToken = pageToken(records[size-1].Record.GetIntegration().GetIntegrationId())
 	}
 	for _, record := range records {
-		integration, err := s.shown(ctx, record)
-		if err != nil {
-			return nil, err
-		}
-		response.Integrations = append(response.Integrations, integration)
+		response.Integrations = append(response.Integrations, s.shown(ctx, record))
 	}
 	return response, nil
 }

@@ -47,11 +47,7 @@ func (s *Service) RegisterIntegration(
 			return nil, err
 		}
 	}
-	integration, err := s.shown(ctx, *there)
-	if err != nil {
-		return nil, err
-	}
-	return &integrationv1.RegisterIntegrationResponse{Integration: integration}, nil
+	return &integrationv1.RegisterIntegrationResponse{Integration: s.shown(ctx, *there)}, nil
 }
 
 // check returns a failure where no connection can be made of settings, whatever is at the other end.

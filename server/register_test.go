@@ -45,6 +45,12 @@ func TestRegisterFillsInTheDefaultsAndShowsNoSecret(t *testing.T) {
 		UpdateTime: got.GetCreateTime(),
 		Status:     &integrationv1.IntegrationStatus{State: integrationv1.IntegrationStatus_STATE_ACTIVE, StateSince: got.GetCreateTime()},
 	}
+	// The list of machines is about to be retired: that is told, and stands in nobody's way.
+	if warnings := got.GetStatus().GetWarnings(); len(warnings) != 1 || warnings[0].GetReason() != integrationv1.ErrorReason_ERROR_REASON_API_RETIRING ||
+		!strings.Contains(warnings[0].GetMessage(), "1 February 2027") || !strings.Contains(warnings[0].GetRemedy(), "KIND_HUNTING") {
+		t.Errorf("warnings %v", warnings)
+	}
+	want.Status.Warnings = got.GetStatus().GetWarnings()
 	if !proto.Equal(got, want) {
 		t.Errorf("registered\n%v\nwant\n%v", got, want)
 	}
@@ -198,6 +204,10 @@ func TestRegisterRefusals(t *testing.T) {
 			i.Authentication.Credential = &integrationv1.Authentication_ManagedIdentity{ManagedIdentity: &integrationv1.ManagedIdentity{}}
 			i.Trust = &integrationv1.Trust{CaPem: "pem"}
 		}), codes.InvalidArgument, invalid, "integration.trust.ca_pem", []string{"name it in ca_file"}},
+		"trust for a proxy that is told what is in a file": {contoso(func(i *integrationv1.Integration) {
+			i.Proxy = &integrationv1.Proxy{Url: "https://simulated.test:8080", Username: "we", PasswordFile: "p"}
+			i.Trust = &integrationv1.Trust{CaPem: "pem"}
+		}), codes.InvalidArgument, invalid, "integration.trust.ca_pem", []string{"password_file"}},
 		"proxy with a password in its URL": {contoso(func(i *integrationv1.Integration) {
 			i.Proxy = &integrationv1.Proxy{Url: "http://name:" + secret + "@proxy.test:3128"}
 		}), codes.InvalidArgument, invalid, "integration.proxy.url", []string{"fields of their own"}},

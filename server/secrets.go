@@ -164,6 +164,10 @@ func checkTrust(settings *integrationv1.Integration) error {
 	if settings.GetTrust().GetCaPem() == "" {
 		return nil
 	}
+	if settings.GetProxy().GetPasswordFile() != "" {
+		return failure.Invalid("integration.trust.ca_pem",
+			"cannot go with proxy.password_file, which is not the caller's own; put the authority into a file and name it in ca_file")
+	}
 	for _, kind := range secretKinds() {
 		if kind.credential != "" && kind.use(settings) != "" {
 			return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"regexp"
 	"strconv"
 
@@ -40,7 +41,7 @@ func (s *Service) open(record *storev1.Record) (*storev1.Secrets, error) {
 }
 
 // shown returns a record as callers see it: with etag and status, without secrets.
-func (s *Service) shown(ctx context.Context, v store.Versioned) (*integrationv1.Integration, error) {
+func (s *Service) shown(ctx context.Context, v store.Versioned) *integrationv1.Integration {
 	integration := proto.CloneOf(v.Record.GetIntegration())
 	// A record holds no secrets; that none is returned does not rest on it.
 	redact(integration.ProtoReflect())
@@ -53,9 +54,29 @@ func (s *Service) shown(ctx context.Context, v store.Versioned) (*integrationv1.
 		}
 		integration.Status = &integrationv1.IntegrationStatus{State: state, StateSince: integration.GetUpdateTime()}
 	}
-	var err error
-	integration.Status.LastTest, err = s.Records.LastTest(ctx, v.Record.GetUid())
-	return integration, err
+	integration.Status.Warnings = warnings(integration)
+	// What a test once said is not worth failing for: the call may have changed something already.
+	test, err := s.Records.LastTest(ctx, v.Record.GetUid())
+	if err != nil {
+		s.Logger.LogAttrs(ctx, slog.LevelError, "the last test of an integration cannot be read",
+			slog.String("integration_id", integration.GetIntegrationId()), slog.String("cause", err.Error()))
+	}
+	integration.Status.LastTest = test
+	return integration
+}
+
+// warnings are what does not stand in the way of an integration, and will need doing.
+func warnings(integration *integrationv1.Integration) []*integrationv1.Problem {
+	found := defender.Find(integration.GetApi(), integration.GetCloud())
+	var all []*integrationv1.Problem
+	for _, lifecycle := range []*integrationv1.Lifecycle{
+		found.GetLifecycle(), defender.DeviceSourceOf(found, integration.GetDeviceSource().GetKind()).GetLifecycle(),
+	} {
+		if warning := defender.Retiring(lifecycle); warning != nil {
+			all = append(all, warning)
+		}
+	}
+	return all
 }
 
 // complete returns settings with the defaults filled in, and a failure where they do not go together or are not allowed.

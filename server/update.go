@@ -43,9 +43,10 @@ func (s *Service) UpdateIntegration(
 				return err
 			}
 		}
-		integration, err := s.shown(ctx, store.Versioned{Record: updated, Revision: revision})
-		response = &integrationv1.UpdateIntegrationResponse{Integration: integration}
-		return err
+		response = &integrationv1.UpdateIntegrationResponse{
+			Integration: s.shown(ctx, store.Versioned{Record: updated, Revision: revision}),
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, err
@@ -60,6 +61,15 @@ func (s *Service) merge(
 	before := settingsOf(record.GetIntegration())
 	merged := proto.CloneOf(before)
 	mask.apply(merged.ProtoReflect(), from.ProtoReflect())
+	if source := merged.GetDeviceSource(); source.GetKind() != before.GetDeviceSource().GetKind() {
+		// Another kind is at another place: what was filled in for the one before is not its.
+		if !mask.covers("device_source", "endpoint") {
+			source.Endpoint = nil
+		}
+		if !mask.covers("device_source", "scope") {
+			source.Scope = ""
+		}
+	}
 	given := secretsOf(merged)
 	if err := s.validator.Validate(merged); err != nil {
 		if invalid := (*protovalidate.ValidationError)(nil); errors.As(err, &invalid) {
@@ -79,14 +89,18 @@ func (s *Service) merge(
 	if err != nil {
 		return nil, err
 	}
-	if err := s.check(after, secrets); err != nil {
-		return nil, err
-	}
 	sealed := record.GetSealedSecrets()
-	switch same := sameSecrets(stored, secrets); {
-	case same && proto.Equal(before, after):
+	same := sameSecrets(stored, secrets)
+	if same && proto.Equal(before, after) {
 		return record, nil
-	case !same:
+	}
+	// What no connection is made from, such as pausing, can be changed however the rest is.
+	if !same || !proto.Equal(connecting(before), connecting(after)) {
+		if err := s.check(after, secrets); err != nil {
+			return nil, err
+		}
+	}
+	if !same {
 		if sealed, err = s.Sealer.Seal(secrets, record.GetUid()); err != nil {
 			return nil, err
 		}
@@ -97,6 +111,13 @@ func (s *Service) merge(
 	return &storev1.Record{
 		Format: recordFormat, Uid: record.GetUid(), Integration: integration, SealedSecrets: sealed,
 	}, nil
+}
+
+// connecting returns what a connection is made from.
+func connecting(settings *integrationv1.Integration) *integrationv1.Integration {
+	c := proto.CloneOf(settings)
+	c.DisplayName, c.Paused, c.Polling = "", false, nil
+	return c
 }
 
 // redirected returns the field whose change makes secrets or tokens go to another host, or lets others read them, empty where there

@@ -355,3 +355,63 @@ func TestUpdateOfSecrets(t *testing.T) {
 		}
 	}
 }
+
+// Another kind of device source is at another place, which the old one's settings do not keep it from. The tokens go there then, so
+// that the secret must come along.
+func TestUpdateOfTheDeviceSource(t *testing.T) {
+	h := newHarness(t, harnessOptions{})
+	h.register(t, contoso())
+	toHunting := &integrationv1.Integration{DeviceSource: &integrationv1.DeviceSource{Kind: integrationv1.DeviceSource_KIND_HUNTING}}
+	_, err := h.client.UpdateIntegration(t.Context(), change(toHunting, "device_source.kind"))
+	wantFailure(t, err, codes.FailedPrecondition, integrationv1.ErrorReason_ERROR_REASON_CREDENTIALS_REQUIRED, "device_source.endpoint")
+	toHunting.Authentication = &integrationv1.Authentication{Credential: clientSecret(secret)}
+	response, err := h.client.UpdateIntegration(t.Context(), change(toHunting, "device_source.kind", "authentication.client_secret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &integrationv1.DeviceSource{
+		Kind: integrationv1.DeviceSource_KIND_HUNTING, Scope: "https://graph.microsoft.com/.default",
+		Endpoint: &integrationv1.Endpoint{Host: "graph.microsoft.com", Port: 443, Protocol: integrationv1.Protocol_PROTOCOL_HTTPS, ApiVersion: "v1.0"},
+	}
+	if got := response.GetIntegration().GetDeviceSource(); !proto.Equal(got, want) {
+		t.Errorf("devices are looked up by %v, want %v", got, want)
+	}
+	// What the mask names stays.
+	response, err = h.client.UpdateIntegration(t.Context(), change(&integrationv1.Integration{
+		DeviceSource: &integrationv1.DeviceSource{
+			Kind: integrationv1.DeviceSource_KIND_MACHINES, Endpoint: &integrationv1.Endpoint{Host: "eu.api.security.microsoft.com"},
+		},
+		Authentication: &integrationv1.Authentication{Credential: clientSecret(secret)},
+	}, "device_source.kind", "device_source.endpoint.host", "authentication.client_secret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := response.GetIntegration().GetDeviceSource(); got.GetEndpoint().GetHost() != "eu.api.security.microsoft.com" ||
+		got.GetScope() != "https://api.securitycenter.microsoft.com/.default" {
+		t.Errorf("devices are looked up by %v", got)
+	}
+}
+
+// What no connection is made from can be changed however the rest is: a certificate that has expired keeps nobody from pausing.
+func TestUpdateOfWhatIsUnusable(t *testing.T) {
+	h := newHarness(t, harnessOptions{})
+	h.register(t, contoso(func(i *integrationv1.Integration) { i.Authentication.Credential = clientCertificate("good") }))
+	record, revision, err := h.store.Record(t.Context(), "contoso")
+	if err != nil {
+		t.Fatal(err)
+	}
+	record = proto.CloneOf(record)
+	record.Integration.TenantId = worn // as time would do
+	if _, err := h.store.UpdateRecord(t.Context(), record, revision); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"paused", "display_name", "polling"} {
+		if _, err := h.client.UpdateIntegration(t.Context(), change(&integrationv1.Integration{Paused: true, DisplayName: "n"}, path)); err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	_, err = h.client.UpdateIntegration(t.Context(), change(&integrationv1.Integration{
+		DeviceSource: &integrationv1.DeviceSource{Kind: integrationv1.DeviceSource_KIND_NONE},
+	}, "device_source.kind"))
+	wantFailure(t, err, codes.InvalidArgument, integrationv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "has no private key")
+}

@@ -25,7 +25,7 @@ func demoCommand() command {
 		summary: "watch a campaign of attacks, judged against a simulated Microsoft",
 		about: "demo starts a simulated Microsoft and the service in one process, with its data in a temporary folder, and runs a campaign\n" +
 			"of attacks through the gRPC API: it takes about half a minute. Then it stays up, and prints commands to try.\n" +
-			"With --api all it runs the campaign through each API in turn, and ends with one table of their verdicts.\n" +
+			"With --api all it runs the campaign through each API in turn, and ends by itself with one table of their verdicts.\n" +
 			"It ends with 0 if every verdict was the scripted one, else with 1.",
 		setup: func(flags *flagSet) func(context.Context, streams) error {
 			f := &demoFlags{}

@@ -91,6 +91,11 @@ func (t *test) tokenOf(target integrationv1.ConnectivityStage_Target, source *en
 	return out
 }
 
+// readsOnly says whether a role lets an application only read, by the name that Microsoft gives such roles: RESOURCE.Read.All.
+func readsOnly(role string) bool {
+	return strings.Contains(role+".", ".Read.")
+}
+
 // permissions compares a token's roles with those that are needed, any one of which will do.
 func (t *test) permissions(target integrationv1.ConnectivityStage_Target, needed []*integrationv1.Permission, token tokenStage) *stage {
 	if len(needed) == 0 {
@@ -105,16 +110,12 @@ func (t *test) permissions(target integrationv1.ConnectivityStage_Target, needed
 			s.Remedy = "Nothing, where the next stage holds."
 			return
 		}
-		var writing []string
 		for _, p := range needed {
-			if !slices.Contains(token.claims.Roles, p.GetName()) {
-				continue
-			}
-			s.PresentRoles = append(s.PresentRoles, p.GetName())
-			if p.GetCanWrite() {
-				writing = append(writing, p.GetName())
+			if slices.Contains(token.claims.Roles, p.GetName()) {
+				s.PresentRoles = append(s.PresentRoles, p.GetName())
 			}
 		}
+		writing := slices.DeleteFunc(slices.Clone(token.claims.Roles), readsOnly)
 		least := needed[0].GetName()
 		switch {
 		case len(s.GetPresentRoles()) == 0:
@@ -129,8 +130,11 @@ func (t *test) permissions(target integrationv1.ConnectivityStage_Target, needed
 		case len(writing) > 0:
 			s.Result = warned
 			s.Reason = integrationv1.ErrorReason_ERROR_REASON_PERMISSION_EXCESSIVE
-			s.Seen = fmt.Sprintf("The token has %s, which can change things: more than is needed.", strings.Join(writing, ", "))
-			s.Remedy = fmt.Sprintf("Grant %s, and take %s away from the application.", least, strings.Join(writing, ", "))
+			s.Seen = fmt.Sprintf("The token has %s, which can change things: more than is needed.", listed(writing))
+			s.Remedy = fmt.Sprintf("Take %s away from the application.", listed(writing))
+			if !slices.ContainsFunc(s.GetPresentRoles(), readsOnly) {
+				s.Remedy = fmt.Sprintf("Grant %s, and take %s away from the application.", least, listed(writing))
+			}
 		default:
 			s.Seen = fmt.Sprintf("The token has %s.", strings.Join(s.GetPresentRoles(), ", "))
 		}

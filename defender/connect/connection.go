@@ -105,11 +105,9 @@ func New(config Config) (*Connection, error) {
 // come later. For errors see [New].
 func Check(config Config) error {
 	config.Spend = func(context.Context, defender.Limit) error { return nil }
+	config.Integration = withoutFiles(config.Integration)
 	c, err := New(config)
 	if err != nil {
-		if unusable(err) && namesFiles(config.Integration) {
-			return nil
-		}
 		return err
 	}
 	defer c.Close()
@@ -120,15 +118,16 @@ func Check(config Config) error {
 	return err
 }
 
-// unusable says whether an error is that of a credential that cannot be used.
-func unusable(err error) bool {
-	e, ok := errors.AsType[*defender.Error](err)
-	return ok && e.Problem.GetReason() == integrationv1.ErrorReason_ERROR_REASON_CREDENTIAL_UNUSABLE
-}
-
-// namesFiles says whether New reads a file for these settings.
-func namesFiles(integration *integrationv1.Integration) bool {
-	return integration.GetProxy().GetPasswordFile() != "" || integration.GetTrust().GetCaFile() != ""
+// withoutFiles returns settings without what New reads from files.
+func withoutFiles(integration *integrationv1.Integration) *integrationv1.Integration {
+	c := proto.CloneOf(integration)
+	if c.GetProxy() != nil {
+		c.Proxy.PasswordFile = ""
+	}
+	if c.GetTrust().GetCaFile() != "" {
+		c.Trust = nil
+	}
+	return c
 }
 
 // open makes what the connection consists of.

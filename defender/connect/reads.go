@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"defender-integration/defender"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
 
@@ -162,17 +163,7 @@ func (t *test) lifecycle() {
 
 func tellLifecycle(s *stage, lifecycle *integrationv1.Lifecycle) {
 	s.Seen = lifecycle.GetNote()
-	if lifecycle.GetStage() != integrationv1.Lifecycle_STAGE_RETIRING {
-		return
-	}
-	s.Result = warned
-	s.Reason = integrationv1.ErrorReason_ERROR_REASON_API_RETIRING
-	s.Remedy = "Ask ListEndpoints for what there is in its place."
-	switch {
-	case lifecycle.GetSuccessor() != 0:
-		s.Remedy = "Register the tenant with " + lifecycle.GetSuccessor().String() + " in time: its alerts have the same shape here."
-	case lifecycle.GetSuccessorDeviceSource() != 0:
-		s.Remedy = "Grant the application ThreatHunting.Read.All of Microsoft Graph and set device_source.kind to " +
-			lifecycle.GetSuccessorDeviceSource().String() + " in time."
+	if warning := defender.Retiring(lifecycle); warning != nil {
+		s.Result, s.Reason, s.Remedy = warned, warning.GetReason(), warning.GetRemedy()
 	}
 }

@@ -47,11 +47,9 @@ func Test(ctx context.Context, config Config) *integrationv1.ConnectivityTest {
 	}
 	s := &stage{Link: integrationv1.ConnectivityStage_LINK_CONFIGURATION}
 	if notAllowed, ok := errors.AsType[*defender.NotAllowedError](err); ok {
-		s.Result, s.Seen, s.Remedy = failed, sentence(notAllowed.Error()), sentence(notAllowed.Remedy)
-		s.Reason = integrationv1.ErrorReason_ERROR_REASON_ENDPOINT_NOT_ALLOWED
-	} else {
-		fail(s, err)
+		err = &defender.Error{Problem: notAllowed.Problem()}
 	}
+	fail(s, err)
 	return result(began, []*stage{s})
 }
 

@@ -76,10 +76,15 @@ func (s *Server) runHuntingQuery(x *exchange) *Answer {
 	}
 
 	w := &jsonWriter{}
-	if query.permission {
+	switch {
+	case query.permission:
 		x.call.Elements = 1
 		w.huntingAnswer([][2]string{{"ok", "Int64"}}, 1, func(int) { w.object("", func() { w.number("ok", 1) }) })
-	} else {
+	case query.one:
+		rows := x.tenant.huntingRows(query, min(lookBack, oneDeviceLookBack), 1, x.now)
+		x.call.Elements = len(rows)
+		w.huntingAnswer(huntingSchema()[:2], len(rows), func(i int) { w.object("", func() { rows[i].renderName(w) }) })
+	default:
 		rows := x.tenant.huntingRows(query, lookBack, options.MaxRows, x.now)
 		x.call.Elements = len(rows)
 		w.huntingAnswer(huntingSchema(), len(rows), func(i int) { rows[i].render(w) })

@@ -15,7 +15,7 @@ const huntingPath = "/v1.0/security/runHuntingQuery"
 
 // lookUp is the look-up of devices with these clauses.
 func lookUp(clauses ...string) string {
-	return lookUpHead + "where " + strings.Join(clauses, " or ") + "\n| " + lookUpTail
+	return lookUpHead + strings.Join(clauses, " or ") + lookUpTail
 }
 
 // huntingToken gets a token with which advanced hunting can be used.
@@ -140,8 +140,37 @@ func TestHuntingClauses(t *testing.T) {
 			}
 		})
 	}
-	if got := w.hunted(token, lookUpHead+lookUpTail+"\n| take 1"); !slices.Equal(got, []string{"ws-anna-01"}) {
-		t.Errorf("any one device: %q", got)
+}
+
+// Any one device is one that was seen in the last day, told by two columns.
+func TestHuntingOneDevice(t *testing.T) {
+	w := newWorld(t, Options{})
+	token := w.huntingToken()
+	add := func(name string, age time.Duration) {
+		w.tenant.AddDevice(Device{DNSName: name, LastSeen: w.server.Now().Add(-age)})
+	}
+	const schema = `{"@odata.context":"https://graph.microsoft.com/v1.0/$metadata#microsoft.graph.security.huntingQueryResults",` +
+		`"schema":[{"name":"DeviceId","type":"String"},{"name":"DeviceName","type":"String"}],"results":[`
+	add("quiet", 24*time.Hour)
+	if got := w.hunt(token, oneDeviceQuery); got.status != http.StatusOK || got.body != schema+"]}" {
+		t.Errorf("without a device of the last day: %d %s", got.status, got.body)
+	}
+	add("b", 24*time.Hour-time.Second)
+	add("a", time.Hour)
+	if got, want := w.hunt(token, oneDeviceQuery), schema+`{"DeviceId":"`+DeviceID("b")+`","DeviceName":"b"}]}`; got.status != http.StatusOK || got.body != want {
+		t.Errorf("%d %s, want %s", got.status, got.body, want)
+	}
+	query, err := json.Marshal(oneDeviceQuery)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := w.post(token, huntingPath, fmt.Sprintf(`{"Query":%s,"Timespan":"PT2H"}`, query))
+	if want := schema + `{"DeviceId":"` + DeviceID("a") + `","DeviceName":"a"}]}`; got.status != http.StatusOK || got.body != want {
+		t.Errorf("of two hours: %d %s, want %s", got.status, got.body, want)
+	}
+	calls := w.server.Calls(OnRoute(RouteHunting))
+	if len(calls) != 3 || calls[0].Elements != 0 || calls[1].Elements != 1 {
+		t.Errorf("calls are %+v", calls)
 	}
 }
 

@@ -11,6 +11,8 @@ const (
 	huntingLookBack = 30 * 24 * time.Hour
 	// networkLookBack is how far back the look-up reads the table of addresses.
 	networkLookBack = 24 * time.Hour
+	// oneDeviceLookBack is how far back any one device is looked for.
+	oneDeviceLookBack = 24 * time.Hour
 	// reportInterval is how often a device makes a row of DeviceInfo.
 	reportInterval = time.Hour
 )
@@ -26,9 +28,6 @@ type huntingRow struct {
 
 // huntingRows are the rows of the devices that the query is about, as many as the most.
 func (t *Tenant) huntingRows(query huntingQuery, lookBack time.Duration, most int, now time.Time) []huntingRow {
-	if query.one {
-		most = min(most, 1)
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var rows []huntingRow
@@ -47,7 +46,7 @@ func (t *Tenant) huntingRows(query huntingQuery, lookBack time.Duration, most in
 	return rows
 }
 
-// takes tells whether a device fits one of the clauses.
+// takes tells whether a device fits one of the clauses, or any is asked for.
 func (q *huntingQuery) takes(row *huntingRow) bool {
 	if q.one {
 		return true
@@ -108,8 +107,7 @@ func (d Device) networkAddresses() string {
 func (r *huntingRow) render(w *jsonWriter) {
 	d := r.device
 	w.object("", func() {
-		w.present("DeviceId", d.ID)
-		w.present("DeviceName", d.DNSName)
+		r.renderName(w)
 		w.present("AadDeviceId", d.EntraID)
 		w.present("PublicIP", d.ExternalIP)
 		w.present("OSPlatform", d.OSPlatform)
@@ -136,6 +134,12 @@ func (r *huntingRow) render(w *jsonWriter) {
 		w.raw("", `"IPAddresses@odata.type":"#Collection(String)"`)
 		w.list("IPAddresses", 1, func(int) { w.quote(r.addresses) })
 	})
+}
+
+// renderName writes the first two columns, which are all that is told of any one device.
+func (r *huntingRow) renderName(w *jsonWriter) {
+	w.present("DeviceId", r.device.ID)
+	w.present("DeviceName", r.device.DNSName)
 }
 
 // huntingSchema is the schema of the look-up's answer: names and types of the columns.

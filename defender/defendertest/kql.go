@@ -16,11 +16,12 @@ const (
 // Error returns the engine's words.
 func (e engineError) Error() string { return string(e) }
 
-// huntingQuery is a query as far as queries are played: the table-less one that tests a permission, and the look-up of devices.
+// huntingQuery is a query as far as queries are played: the table-less one that tests a permission, the one for any device of the last
+// day, and the look-up of devices by clauses.
 type huntingQuery struct {
-	permission bool // print ok = 1
+	permission bool // permissionQuery
+	one        bool // oneDeviceQuery
 	clauses    []huntingClause
-	one        bool // any one device, without clauses
 }
 
 // huntingClause is one comparison of the look-up's where: a column with values of which one must fit.
@@ -29,13 +30,23 @@ type huntingClause struct {
 	values []string
 }
 
+// The queries that have no values.
+const (
+	permissionQuery = "print ok = 1"
+	oneDeviceQuery  = `DeviceInfo
+| where Timestamp > ago(1d)
+| take 1
+| project DeviceId, DeviceName`
+)
+
 // The look-up's text, from the table to the clauses and from there to the end.
 const (
 	lookUpHead = `DeviceInfo
 | where Timestamp > ago(30d)
 | where isnotempty(OSPlatform)
-| `
-	lookUpTail = `summarize arg_max(Timestamp, DeviceName, AadDeviceId, PublicIP, OSPlatform, OSVersion, MachineGroup, OnboardingStatus, SensorHealthState, IsExcluded, MergedToDeviceId), FirstSeen = min(Timestamp) by DeviceId
+| where `
+	lookUpTail = `
+| summarize arg_max(Timestamp, DeviceName, AadDeviceId, PublicIP, OSPlatform, OSVersion, MachineGroup, OnboardingStatus, SensorHealthState, IsExcluded, MergedToDeviceId), FirstSeen = min(Timestamp) by DeviceId
 | join kind=leftouter (DeviceNetworkInfo | where Timestamp > ago(1d) | summarize IPAddresses = make_set(IPAddresses, 64) by DeviceId) on DeviceId
 | project DeviceId, DeviceName, AadDeviceId, PublicIP, OSPlatform, OSVersion, MachineGroup, OnboardingStatus, SensorHealthState, IsExcluded, MergedToDeviceId, FirstSeen, LastSeen = Timestamp, IPAddresses`
 )
@@ -68,30 +79,28 @@ func clauseForms() []clauseForm {
 // parseHunting reads a query. What differs from what is played in a single byte is refused as what the engine cannot read: a caller
 // whose values become part of the query finds out.
 func parseHunting(text string) (huntingQuery, error) {
-	if text == "print ok = 1" {
+	switch text {
+	case permissionQuery:
 		return huntingQuery{permission: true}, nil
+	case oneDeviceQuery:
+		return huntingQuery{one: true}, nil
 	}
 	p := &kqlText{rest: text}
 	if !p.accept(lookUpHead) {
 		return huntingQuery{}, p.refusal()
 	}
-	query := huntingQuery{one: !p.accept("where ")}
-	if !query.one {
-		for {
-			clause, err := p.clause()
-			if err != nil {
-				return huntingQuery{}, err
-			}
-			query.clauses = append(query.clauses, clause)
-			if !p.accept(" or ") {
-				break
-			}
+	query := huntingQuery{}
+	for {
+		clause, err := p.clause()
+		if err != nil {
+			return huntingQuery{}, err
 		}
-		if !p.accept("\n| ") {
-			return huntingQuery{}, p.refusal()
+		query.clauses = append(query.clauses, clause)
+		if !p.accept(" or ") {
+			break
 		}
 	}
-	if !p.accept(lookUpTail) || query.one && !p.accept("\n| take 1") || p.rest != "" {
+	if !p.accept(lookUpTail) || p.rest != "" {
 		return huntingQuery{}, p.refusal()
 	}
 	return query, nil

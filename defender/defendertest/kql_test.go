@@ -17,7 +17,8 @@ func TestHuntingRefusesWhatIsNotPlayed(t *testing.T) {
 	for name, query := range map[string]string{
 		"another table": "DeviceEvents\n| take 1", "a blank line": strings.Replace(good, "\n", "\n\n", 1), "a line more": good + "\n| take 1",
 		"a blank more": strings.Replace(good, "in~ (", "in~  (", 1),
-		"take two":     lookUpHead + lookUpTail + "\n| take 2", "no values": lookUp(`DeviceName in~ ()`), "a column": lookUp(`PublicIP in ("a")`),
+		"take two":     strings.Replace(oneDeviceQuery, "take 1", "take 2", 1), "any of two days": strings.Replace(oneDeviceQuery, "1d", "2d", 1),
+		"any with more": oneDeviceQuery + ", OSPlatform", "no clause": lookUp(""), "no values": lookUp(`DeviceName in~ ()`), "a column": lookUp(`PublicIP in ("a")`),
 		"another operator": lookUp(`DeviceName has ("a")`), "and": strings.Replace(lookUp(`DeviceId in ("a")`, `DeviceId in ("b")`), " or ", " and ", 1),
 		"single quotes": lookUp(`DeviceName in~ ('a')`), "an escape": lookUp(`DeviceName in~ ("a\n")`), "a verbatim string": lookUp(`DeviceName in~ (@"a")`),
 		"a tab": lookUp("DeviceName in~ (\"a\tb\")"), "a line end in a value": lookUp("DeviceName in~ (\"a\nb\")"), "DEL": lookUp("DeviceName in~ (\"a\x7fb\")"),
@@ -30,8 +31,8 @@ func TestHuntingRefusesWhatIsNotPlayed(t *testing.T) {
 		})
 	}
 	for name, query := range map[string]string{
-		"empty": "", "blanks": " \n", "half": good[:len(lookUpHead)], "half a value": lookUpHead + `where DeviceName in~ ("a`, "half a list": lookUpHead + `where DeviceName in~ ("a", `,
-		"half a clause": lookUpHead + `where DeviceName in~ ("a"`, "no end": lookUpHead + `where DeviceName in~ ("a")`, "no take": lookUpHead + lookUpTail, "a line end": good + "\n",
+		"empty": "", "blanks": " \n", "half": good[:len(lookUpHead)], "half a value": lookUpHead + `DeviceName in~ ("a`, "half a list": lookUpHead + `DeviceName in~ ("a", `,
+		"half a clause": lookUpHead + `DeviceName in~ ("a"`, "no end": lookUpHead + `DeviceName in~ ("a")`, "a line end": good + "\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			checkError(t, w.hunt(token, query), http.StatusBadRequest, "BadRequest", string(errBreaksOff))
@@ -68,8 +69,8 @@ func literalsOf(query string) (values []string, skeleton string) {
 // FuzzParseHunting holds that a query is read for what it says: the values are those of its literals, and what stands around them is
 // the look-up's text.
 func FuzzParseHunting(f *testing.F) {
-	f.Add("print ok = 1")
-	f.Add(lookUpHead + lookUpTail + "\n| take 1")
+	f.Add(permissionQuery)
+	f.Add(oneDeviceQuery)
 	for _, clause := range []string{
 		`DeviceId in ("a", "b")`, `AadDeviceId in~ ("é")`, `DeviceName in~ ("a\"b\\c\'d")`, `tolower(tostring(split(DeviceName, ".")[0])) in ("x")`,
 		`DeviceId in ((DeviceNetworkInfo | where Timestamp > ago(1d) | where IPAddresses has_any ("10.0.0.1") | distinct DeviceId))`,
@@ -86,13 +87,13 @@ func FuzzParseHunting(f *testing.F) {
 		values, skeleton := literalsOf(text)
 		// The name's labels are split at a literal, which is no value.
 		values = slices.DeleteFunc(values, func(value string) bool { return value == "." })
-		where := "print ok = 1"
+		where := permissionQuery
 		switch {
 		case query.one:
-			where = lookUpHead + lookUpTail + "\n| take 1"
+			where = oneDeviceQuery
 		case !query.permission:
-			clauses, ok := strings.CutPrefix(skeleton, lookUpHead+"where ")
-			clauses, whole := strings.CutSuffix(clauses, "\n| "+lookUpTail)
+			clauses, ok := strings.CutPrefix(skeleton, lookUpHead)
+			clauses, whole := strings.CutSuffix(clauses, lookUpTail)
 			for clause := range strings.SplitSeq(clauses, " or ") {
 				for strings.Contains(clause, `"", ""`) {
 					clause = strings.ReplaceAll(clause, `"", ""`, `""`)

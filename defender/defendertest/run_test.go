@@ -160,7 +160,7 @@ func TestRunServesDevicesAndFreshAlerts(t *testing.T) {
 	}
 	form.Set("scope", string(Graph)+"/.default")
 	token = decode[map[string]any](t, w.postToken(RunTenantID, form).body)["access_token"].(string)
-	if got := w.hunted(token, lookUpHead+lookUpTail+"\n| take 1"); len(got) != 1 {
+	if got := w.hunted(token, oneDeviceQuery); len(got) != 1 {
 		t.Errorf("%d devices over hunting", len(got))
 	}
 	for _, r := range s.tenant(RunTenantID).Revisions() {

@@ -11,13 +11,21 @@ import (
 // The bounds of one query. Microsoft documents none of a query's text; `in` takes a million values and `has_any` ten thousand
 // (https://learn.microsoft.com/en-us/kusto/query/in-operator, https://learn.microsoft.com/en-us/kusto/query/has-any-operator).
 const (
-	maxValues = 500
-	// maxText bounds the values' own text, in bytes.
-	maxText = 32 << 10
+	// maxValues is how many values one query asks for: all that a stream of a thousand Actors names, at five each.
+	maxValues = 5000
+	// maxText bounds the values' own text, in bytes: so many values of the length that names have.
+	maxText = 128 << 10
 )
 
 // permissionQuery needs no table.
 const permissionQuery = "print ok = 1"
+
+// probeQuery asks for one device of the last day, whichever. It reads the look-up's table and little of it, and sorts and joins
+// nothing: that devices can be read is tested often, and processor time is the tenant's.
+const probeQuery = `DeviceInfo
+| where Timestamp > ago(1d)
+| take 1
+| project DeviceId, DeviceName`
 
 // The lines of a look-up, but for the one that says which devices are looked for. A row of DeviceInfo may be filled in part, until
 // the day's rows are put together (https://learn.microsoft.com/en-us/defender-xdr/advanced-hunting-overview): one without the operating
@@ -116,6 +124,3 @@ func lookUp(values []value) string {
 	}
 	return lookUpBefore + "| where " + strings.Join(conditions, " or ") + "\n" + lookUpAfter
 }
-
-// probeQuery returns the query for one device, whichever.
-func probeQuery() string { return lookUpBefore + lookUpAfter + "\n| take 1" }

@@ -198,6 +198,21 @@ func TestSimulatedNarrowing(t *testing.T) {
 	}
 }
 
+// The probe is of the last day: where no device was seen in it, the answer is empty and good.
+func TestSimulatedProbe(t *testing.T) {
+	tenant, source := newSimulation(t, defendertest.HuntingOptions{}, "ThreatHunting.Read.All")
+	tenant.AddDevice(defendertest.Device{DNSName: "quiet.contoso.test", LastSeen: time.Now().Add(-25 * time.Hour)})
+	if probed, err := source.Probe(t.Context()); err != nil || probed.Elements != 0 || probed.Date.IsZero() {
+		t.Errorf("without a device of the last day: probed %+v, error %v", probed, err)
+	}
+	for _, name := range []string{"ws-01.contoso.test", "ws-02.contoso.test"} {
+		tenant.AddDevice(defendertest.Device{DNSName: name})
+	}
+	if probed, err := source.Probe(t.Context()); err != nil || probed.Elements != 1 {
+		t.Errorf("with two devices of the last day: probed %+v, error %v", probed, err)
+	}
+}
+
 func TestSimulatedPermission(t *testing.T) {
 	_, source := newSimulation(t, defendertest.HuntingOptions{}, "SecurityAlert.Read.All")
 	wantReason(t, source.Permission(t.Context()), integrationv1.ErrorReason_ERROR_REASON_PERMISSION_MISSING, "ThreatHunting.Read.All")

@@ -29,7 +29,7 @@ func NewSource(client *rest.Client, version string) *Source {
 // ReadDevices reads the devices that are wanted, and those that they were merged into; see [defender.DeviceSource]. Each is given once.
 // Where nothing is wanted, nothing is called, and Through is zero, as where the answer does not tell the time.
 //
-// One query asks for all that is wanted: one call for some hundred Actors. What Microsoft finds too much is asked for in halves.
+// One query asks for all that is wanted: one call for a thousand Actors. What Microsoft finds too much is asked for in halves.
 // Of the addresses of a device with several network adapters, only those of the adapter that was reported last are told.
 //
 // Advanced hunting knows the last 30 days: a device without a row was not seen in them, which does not say that Defender never
@@ -40,10 +40,10 @@ func (s *Source) ReadDevices(ctx context.Context, wanted defender.Wanted, yield 
 	return r.result, err
 }
 
-// Probe reads at most one device, whichever: that devices can be read. An empty answer is a good one.
+// Probe reads at most one device that was seen in the last day, whichever: that devices can be read. An empty answer is a good one.
 func (s *Source) Probe(ctx context.Context) (defender.Probed, error) {
 	r := s.newReading(ctx, func(*integrationv1.Device) error { return nil })
-	err := r.ask(probeQuery())
+	err := r.ask(probeQuery)
 	return defender.Probed{Elements: int(r.result.Elements), Date: r.date, Received: r.received, RoundTrip: r.roundTrip}, err
 }
 

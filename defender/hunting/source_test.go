@@ -39,7 +39,7 @@ func TestNothingWanted(t *testing.T) {
 	}
 }
 
-// One call serves hundreds of Actors; beyond, values are shared out, and a device that several of them find is given once.
+// One call serves a thousand Actors; beyond, values are shared out, and a device that several of them find is given once.
 func TestManyActors(t *testing.T) {
 	tests := []struct{ values, calls int }{{1, 1}, {maxValues, 1}, {maxValues + 1, 2}, {3 * maxValues, 3}}
 	for _, tt := range tests {
@@ -58,6 +58,19 @@ func TestManyActors(t *testing.T) {
 	}
 
 	s := newService(t, func(string) (int, string) { return http.StatusOK, table() })
+	names := texts(1000)
+	thousand := defender.Wanted{FullNames: names}
+	for i, name := range names {
+		short, _, _ := strings.Cut(name, ".")
+		thousand.DeviceIDs = append(thousand.DeviceIDs, fmt.Sprintf("%040x", i))
+		thousand.EntraIDs = append(thousand.EntraIDs, fmt.Sprintf("aaaaaaaa-1111-4111-8111-%012x", i))
+		thousand.Labels = append(thousand.Labels, short)
+		thousand.Addresses = append(thousand.Addresses, fmt.Sprintf("10.0.%d.%d", i>>8, i&0xff))
+	}
+	if _, read, err := s.read(t, thousand); err != nil || read.Calls != 1 {
+		t.Errorf("a thousand Actors of five values each: %d calls, error %v; want one", read.Calls, err)
+	}
+
 	_, read, err := s.read(t, defender.Wanted{FullNames: texts(maxValues*maxQueries + 1)})
 	wantReason(t, err, integrationv1.ErrorReason_ERROR_REASON_BUDGET_SPENT, "more queries")
 	if read.Calls != maxQueries {
@@ -214,7 +227,7 @@ func TestProbeAndPermission(t *testing.T) {
 		if query == "print ok = 1" {
 			return http.StatusOK, `{"schema":[{"name":"ok","type":"Int64"}],"results":[{"ok":1}]}`
 		}
-		return http.StatusOK, `{"Schema":[],"Results":[{"DeviceId":"a"}]}`
+		return http.StatusOK, `{"schema":[{"name":"DeviceId","type":"String"},{"name":"DeviceName","type":"String"}],"results":[{"DeviceId":"a","DeviceName":"ws-01"}]}`
 	})
 	probed, err := s.Probe(t.Context())
 	if err != nil || probed.Elements != 1 || probed.Date.UTC().Format(http.TimeFormat) != date || probed.Received.IsZero() || probed.RoundTrip <= 0 {
@@ -223,7 +236,7 @@ func TestProbeAndPermission(t *testing.T) {
 	if err := s.Permission(t.Context()); err != nil {
 		t.Errorf("permission: %v", err)
 	}
-	if queries := s.asked(); len(queries) != 2 || queries[0] != probeQuery() {
+	if queries := s.asked(); len(queries) != 2 || queries[0] != probeQuery {
 		t.Errorf("queries are %q", queries)
 	}
 

@@ -41,6 +41,11 @@ func newTestSource(t *testing.T, version string, handler http.HandlerFunc) *Sour
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newSourceOver(transport, base, version)
+}
+
+// newSourceOver returns a source that calls base through a transport.
+func newSourceOver(transport *http.Transport, base *url.URL, version string) *Source {
 	return NewSource(rest.NewClient(rest.Config{
 		Name: "The list of machines", Base: base, HTTP: rest.NewHTTPClient(transport), Tokens: tokens{}, UserAgent: "test",
 		Spend: func(context.Context, defender.Limit) error { return nil }, Limit: defender.LimitEndpoint,

@@ -104,7 +104,7 @@ func TestWalk(t *testing.T) {
 }
 
 // machinesIn returns a file, and the machines of its list; other lists have none.
-func machinesIn(t *testing.T, file string) ([]byte, []map[string]any) {
+func machinesIn(t testing.TB, file string) ([]byte, []map[string]any) {
 	t.Helper()
 	body, err := os.ReadFile(file)
 	if err != nil {

@@ -100,7 +100,7 @@ func TestRefusals(t *testing.T) {
 		{"408", 408, nil, ``, integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_FAILED, false, "", "", "408", false},
 		{"400 with an empty code", 400, nil, `{"error":{"code":"","message":"$skip=600 cannot exceed 500"}}`, integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_REFUSED, true, "", "", "cannot exceed", false},
 		{"404", 404, nil, ``, integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_REFUSED, true, "", "", "not found", false},
-		{"410", 410, nil, ``, integrationv1.ErrorReason_ERROR_REASON_API_RETIRED, true, "", "", "no longer offered", false},
+		{"410", 410, nil, ``, integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_REFUSED, true, "", "", "did not say why", false},
 		{"302", 302, map[string]string{"Location": "https://evil.test/"}, ``, integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_INVALID_ANSWER, false, "", "", "redirect", false},
 		{"206", 206, nil, `{"value":[]}`, integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_INVALID_ANSWER, false, "", "", "only a part", false},
 		{"204", 204, nil, ``, integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_INVALID_ANSWER, false, "", "", "204", false},

@@ -117,7 +117,7 @@ func (c *Client) refusal(response *http.Response, body io.Reader, token string) 
 		return tell(integrationv1.ErrorReason_ERROR_REASON_PERMISSION_MISSING,
 			fmt.Sprintf("The token lacks the permission for %s: one of %s.", name, strings.Join(roleNames(c.config.Permissions), ", ")),
 			Grant(c.config.Permissions))
-	case status == http.StatusGone, c.pastItsEnd() && (status == http.StatusNotFound || noSegment(status, said.Error.Message)):
+	case status == http.StatusGone && c.isEnding(), c.pastItsEnd() && (status == http.StatusNotFound || noSegment(status, said.Error.Message)):
 		e.Permanent = true
 		return tell(integrationv1.ErrorReason_ERROR_REASON_API_RETIRED,
 			fmt.Sprintf("%s is no longer offered at %s (HTTP status %d). %s", name, host, status, c.config.Lifecycle.GetNote()),
@@ -162,6 +162,11 @@ func (c *Client) failed(tell func(integrationv1.ErrorReason, string, string) err
 	return tell(integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_FAILED,
 		fmt.Sprintf("%s failed (HTTP status %d).", c.config.Name, status),
 		"It is tried again. If it stays, look at Microsoft's service health, and report the request id to Microsoft's support.")
+}
+
+// isEnding says whether Microsoft has announced the end of the API.
+func (c *Client) isEnding() bool {
+	return c.config.Lifecycle.GetStage() == integrationv1.Lifecycle_STAGE_RETIRING
 }
 
 // pastItsEnd says whether Microsoft's own date for the end of the API has passed.

@@ -3,9 +3,11 @@ package stream
 import (
 	"context"
 	"errors"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	"defender-integration/collector"
 	"defender-integration/defender"
 	storev1 "defender-integration/gen/defender/integration/store/v1"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
@@ -44,11 +46,15 @@ func (s *session) complete(
 		lookup.Time = t.AsTime()
 	}
 	for _, a := range s.actors {
+		own := lookup
+		if !collector.Asked(devices, texts(a.Keys())) {
+			own.Time = time.Time{} // of this Actor nothing was looked up
+		}
 		verdict := match.Judge(match.Case{
 			ActorID:    a.ID(),
 			Alerts:     j.alerts[a],
 			Resolution: a.resolution,
-			Lookup:     lookup,
+			Lookup:     own,
 			Proof:      proof,
 			Window:     s.window,
 			Tolerance:  s.tolerance,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -78,6 +79,15 @@ func (h *house) start(settings collector.Settings) {
 				keys = append(keys, k.String())
 			}
 			return keys
+		},
+		Wanted: func(keys []string) defender.Wanted {
+			var w defender.Wanted
+			for _, key := range keys {
+				if name, ok := strings.CutPrefix(key, match.FullNamePrefix+":"); ok {
+					w.FullNames = append(w.FullNames, name)
+				}
+			}
+			return w
 		},
 		Log: log,
 	})

@@ -171,7 +171,7 @@ func (w *world) inject(route string, respond defendertest.Responder) {
 	w.microsoft.Inject(defendertest.Fault{Route: route, Times: -1, Respond: respond})
 }
 
-// integration is the settings with the authorities that are trusted: in the request, or, where the credential is not in it, in a file.
+// integration is the settings with the authorities that are trusted: in the request, or, where a secret is not in it, in a file.
 func (w *world) integration() *integrationv1.Integration {
 	if len(w.trusted) == 0 || w.settings.GetTrust() != nil {
 		return w.settings
@@ -179,7 +179,7 @@ func (w *world) integration() *integrationv1.Integration {
 	all := strings.Join(w.trusted, "")
 	a := w.settings.GetAuthentication()
 	w.settings.Trust = &integrationv1.Trust{CaPem: all}
-	if a.GetClientSecret().GetValue() == "" && a.GetClientCertificate().GetPem() == "" {
+	if a.GetClientSecret().GetValue() == "" && a.GetClientCertificate().GetPem() == "" || w.settings.GetProxy().GetPasswordFile() != "" {
 		w.settings.Trust = &integrationv1.Trust{CaFile: w.file("authorities.pem", all)}
 	}
 	return w.settings

@@ -1291,7 +1291,9 @@ type IntegrationStatus struct {
 	// Until when nothing is called, where Microsoft said so.
 	ThrottledUntil *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=throttled_until,json=throttledUntil,proto3" json:"throttled_until,omitempty"`
 	// The last test of its links, and when it was.
-	LastTest      *ConnectivityTest `protobuf:"bytes,9,opt,name=last_test,json=lastTest,proto3" json:"last_test,omitempty"`
+	LastTest *ConnectivityTest `protobuf:"bytes,9,opt,name=last_test,json=lastTest,proto3" json:"last_test,omitempty"`
+	// What does not stand in the way, and will need doing: such as that Microsoft is about to retire the API.
+	Warnings      []*Problem `protobuf:"bytes,10,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1385,6 +1387,13 @@ func (x *IntegrationStatus) GetThrottledUntil() *timestamppb.Timestamp {
 func (x *IntegrationStatus) GetLastTest() *ConnectivityTest {
 	if x != nil {
 		return x.LastTest
+	}
+	return nil
+}
+
+func (x *IntegrationStatus) GetWarnings() []*Problem {
+	if x != nil {
+		return x.Warnings
 	}
 	return nil
 }
@@ -1730,7 +1739,7 @@ const file_defender_integration_v1_integration_proto_rawDesc = "" +
 	"\fKIND_HUNTING\x10\x03\"\xb2\x01\n" +
 	"\aPolling\x12R\n" +
 	"\rfast_interval\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\f\"\x03\b\x90\x1c2\x05\x10\x80\xc2\xd7/R\ffastInterval\x12S\n" +
-	"\rslow_interval\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x13\xbaH\x10\xaa\x01\r\"\x04\b\x80\xa3\x052\x05\x10\x80\xc2\xd7/R\fslowInterval\"\xdf\x05\n" +
+	"\rslow_interval\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x13\xbaH\x10\xaa\x01\r\"\x04\b\x80\xa3\x052\x05\x10\x80\xc2\xd7/R\fslowInterval\"\x9d\x06\n" +
 	"\x11IntegrationStatus\x12F\n" +
 	"\x05state\x18\x01 \x01(\x0e20.defender.integration.v1.IntegrationStatus.StateR\x05state\x12;\n" +
 	"\vstate_since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
@@ -1741,7 +1750,9 @@ const file_defender_integration_v1_integration_proto_rawDesc = "" +
 	"\x06budget\x18\x06 \x03(\v2#.defender.integration.v1.BudgetLeftR\x06budget\x12@\n" +
 	"\x0enext_poll_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\fnextPollTime\x12C\n" +
 	"\x0fthrottled_until\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x0ethrottledUntil\x12F\n" +
-	"\tlast_test\x18\t \x01(\v2).defender.integration.v1.ConnectivityTestR\blastTest\"}\n" +
+	"\tlast_test\x18\t \x01(\v2).defender.integration.v1.ConnectivityTestR\blastTest\x12<\n" +
+	"\bwarnings\x18\n" +
+	" \x03(\v2 .defender.integration.v1.ProblemR\bwarnings\"}\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fSTATE_ACTIVE\x10\x01\x12\x10\n" +
@@ -1864,17 +1875,18 @@ var file_defender_integration_v1_integration_proto_depIdxs = []int32{
 	21, // 26: defender.integration.v1.IntegrationStatus.next_poll_time:type_name -> google.protobuf.Timestamp
 	21, // 27: defender.integration.v1.IntegrationStatus.throttled_until:type_name -> google.protobuf.Timestamp
 	23, // 28: defender.integration.v1.IntegrationStatus.last_test:type_name -> defender.integration.v1.ConnectivityTest
-	5,  // 29: defender.integration.v1.Pair.depth:type_name -> defender.integration.v1.Pair.Depth
-	21, // 30: defender.integration.v1.Pair.since:type_name -> google.protobuf.Timestamp
-	21, // 31: defender.integration.v1.Pair.through:type_name -> google.protobuf.Timestamp
-	24, // 32: defender.integration.v1.Problem.reason:type_name -> defender.integration.v1.ErrorReason
-	21, // 33: defender.integration.v1.Problem.since:type_name -> google.protobuf.Timestamp
-	22, // 34: defender.integration.v1.BudgetLeft.period:type_name -> google.protobuf.Duration
-	35, // [35:35] is the sub-list for method output_type
-	35, // [35:35] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	19, // 29: defender.integration.v1.IntegrationStatus.warnings:type_name -> defender.integration.v1.Problem
+	5,  // 30: defender.integration.v1.Pair.depth:type_name -> defender.integration.v1.Pair.Depth
+	21, // 31: defender.integration.v1.Pair.since:type_name -> google.protobuf.Timestamp
+	21, // 32: defender.integration.v1.Pair.through:type_name -> google.protobuf.Timestamp
+	24, // 33: defender.integration.v1.Problem.reason:type_name -> defender.integration.v1.ErrorReason
+	21, // 34: defender.integration.v1.Problem.since:type_name -> google.protobuf.Timestamp
+	22, // 35: defender.integration.v1.BudgetLeft.period:type_name -> google.protobuf.Duration
+	36, // [36:36] is the sub-list for method output_type
+	36, // [36:36] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_defender_integration_v1_integration_proto_init() }

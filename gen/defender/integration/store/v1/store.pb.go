@@ -417,7 +417,11 @@ type DeviceLookup struct {
 	// When the last whole look-up was made, by this machine's clock.
 	LookedUpTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=looked_up_time,json=lookedUpTime,proto3" json:"looked_up_time,omitempty"`
 	// Why a newer one failed.
-	Problem       *v1.Problem `protobuf:"bytes,3,opt,name=problem,proto3" json:"problem,omitempty"`
+	Problem *v1.Problem `protobuf:"bytes,3,opt,name=problem,proto3" json:"problem,omitempty"`
+	// It asked for some devices alone, and tells nothing of others.
+	WantedOnly bool `protobuf:"varint,4,opt,name=wanted_only,json=wantedOnly,proto3" json:"wanted_only,omitempty"`
+	// What was asked for where it did: the first 8 bytes of the SHA-256 of each key of the Actors, ascending.
+	Asked         []uint64 `protobuf:"fixed64,5,rep,packed,name=asked,proto3" json:"asked,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -469,6 +473,20 @@ func (x *DeviceLookup) GetLookedUpTime() *timestamppb.Timestamp {
 func (x *DeviceLookup) GetProblem() *v1.Problem {
 	if x != nil {
 		return x.Problem
+	}
+	return nil
+}
+
+func (x *DeviceLookup) GetWantedOnly() bool {
+	if x != nil {
+		return x.WantedOnly
+	}
+	return false
+}
+
+func (x *DeviceLookup) GetAsked() []uint64 {
+	if x != nil {
+		return x.Asked
 	}
 	return nil
 }
@@ -1109,11 +1127,14 @@ const file_defender_integration_store_v1_store_proto_rawDesc = "" +
 	"\arepeats\x18\x04 \x01(\x04R\arepeats\"\x85\x01\n" +
 	"\tPairProof\x121\n" +
 	"\x04pair\x18\x01 \x01(\v2\x1d.defender.integration.v1.PairR\x04pair\x12E\n" +
-	"\adevices\x18\x02 \x01(\v2+.defender.integration.store.v1.DeviceLookupR\adevices\"\xcc\x01\n" +
+	"\adevices\x18\x02 \x01(\v2+.defender.integration.store.v1.DeviceLookupR\adevices\"\x83\x02\n" +
 	"\fDeviceLookup\x12>\n" +
 	"\x04kind\x18\x01 \x01(\x0e2*.defender.integration.v1.DeviceSource.KindR\x04kind\x12@\n" +
 	"\x0elooked_up_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\flookedUpTime\x12:\n" +
-	"\aproblem\x18\x03 \x01(\v2 .defender.integration.v1.ProblemR\aproblem\"\xf2\x01\n" +
+	"\aproblem\x18\x03 \x01(\v2 .defender.integration.v1.ProblemR\aproblem\x12\x1f\n" +
+	"\vwanted_only\x18\x04 \x01(\bR\n" +
+	"wantedOnly\x12\x14\n" +
+	"\x05asked\x18\x05 \x03(\x06R\x05asked\"\xf2\x01\n" +
 	"\rFailedClosing\x120\n" +
 	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12,\n" +
 	"\x03due\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x03due\x12:\n" +
