@@ -84,7 +84,9 @@ func walkAlert(t *testing.T, raw []byte) {
 	if err := d.Decode(&value); err != nil {
 		t.Fatal(err)
 	}
-	(&walk{t}).object("", value, decoded.Alert.ProtoReflect())
+	w := &walk{t: t}
+	w.object("", value, decoded.Alert.ProtoReflect())
+	t.Logf("%d values compared, %d keys left to the raw bytes", w.compared, w.left)
 }
 
 // rawOnly says whether a key has no field, and for which reason.
@@ -131,12 +133,16 @@ func renamed(message, key string) string {
 	return snake.String()
 }
 
-type walk struct{ t *testing.T }
+type walk struct {
+	t              *testing.T
+	compared, left int
+}
 
 func (w *walk) object(path string, value map[string]any, m protoreflect.Message) {
 	for key, v := range value {
 		at := path + "/" + key
 		if _, ok := rawOnly(m.Descriptor().FullName(), key); ok {
+			w.left++
 			continue
 		}
 		owner := m
@@ -154,6 +160,7 @@ func (w *walk) object(path string, value map[string]any, m protoreflect.Message)
 				if !newEvidenceReader().others[evidence.GetType()] {
 					w.t.Errorf("%s: %s has no detail", at, evidence.GetType())
 				}
+				w.left++
 				continue // evidence that concerns no endpoint is in the raw bytes
 			}
 			if !shared {
@@ -216,6 +223,7 @@ func (w *walk) value(at string, v any, field protoreflect.FieldDescriptor, got p
 	default:
 		want, have = fmt.Sprint(v), fmt.Sprint(got.Interface())
 	}
+	w.compared++
 	if want != have {
 		w.t.Errorf("%s is %s, the field has %s", at, want, have)
 	}
