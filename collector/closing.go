@@ -92,6 +92,9 @@ func (c *Collector) failClosing(ctx context.Context) error {
 	}
 	return c.locked(ctx, func(ctx context.Context) error {
 		c.addFacts(c.keys(), true)
+		// Who was asked for is left out: where alerts may be missing, no verdict rests on a device.
+		devices := c.deviceLookup()
+		devices.Asked = nil
 		for _, closing := range slices.SortedFunc(maps.Keys(overdue), func(a, b Closing) int { return a.compare(&b) }) {
 			c.add(&storev1.Entry{
 				EntryTime: timestamppb.Now(),
@@ -99,7 +102,7 @@ func (c *Collector) failClosing(ctx context.Context) error {
 					Since:   timestamppb.New(closing.Since),
 					Due:     timestamppb.New(closing.Due),
 					Problem: c.whyNotClosed(closing, upstream),
-					Devices: c.deviceLookup(),
+					Devices: devices,
 				}},
 			})
 		}

@@ -246,7 +246,7 @@ func (c *Collector) connect() error {
 	if c.source != nil && onlyPausing(before, record) {
 		return nil
 	}
-	if !proto.Equal(before.GetIntegration().GetDeviceSource(), record.GetIntegration().GetDeviceSource()) {
+	if before != nil && !proto.Equal(before.GetIntegration().GetDeviceSource(), record.GetIntegration().GetDeviceSource()) {
 		// What the other source said is nothing of this one's.
 		c.plan.devices = time.Time{}
 		c.update(func(s *Snapshot) { s.Devices, s.DeviceProblem = nil, nil })

@@ -22,8 +22,9 @@ type Devices struct {
 	LookedUp time.Time
 	byID     map[string]*integrationv1.Device // by the id in lower case
 	byKey    map[string][]*integrationv1.Device
-	// asked are the keys that devices were asked for by; nil where all were read.
-	asked map[string]bool
+	// asked are the keys that devices were asked for by, nil where all were read; and as they stand in entries.
+	asked  map[string]bool
+	hashes []uint64
 }
 
 // Asked says whether the look-up tells of the devices that share a key with these: that none was found means that there is none.
@@ -148,8 +149,8 @@ func (c *Collector) devicesDue() time.Time {
 	return c.plan.devices.Add(c.settings.DeviceInterval)
 }
 
-// lookUp looks the devices up that the streams ask for, all at once, and appends what is new of those that concern a stream, or are gone. What fails upstream is told,
-// and tried again by the schedule.
+// lookUp looks the devices up that the streams ask for, all at once, and appends what is new of those that concern a stream, or are
+// gone. What fails upstream is told, and tried again by the schedule.
 func (c *Collector) lookUp(ctx context.Context) error {
 	now := time.Now()
 	c.plan.devices = now
@@ -183,6 +184,7 @@ func (c *Collector) lookUp(ctx context.Context) error {
 		for _, key := range keys {
 			found.asked[key] = true
 		}
+		found.hashes = keyHashes(found.asked)
 	}
 	c.update(func(s *Snapshot) { s.Devices, s.DeviceProblem = found, nil })
 	return c.locked(ctx, func(ctx context.Context) error {
@@ -195,21 +197,28 @@ func (c *Collector) lookUp(ctx context.Context) error {
 	})
 }
 
-// freshDevices looks the devices up where the last look-up is older than a closing interval, or did not ask for all that streams
-// ask for, so that a verdict rests on what is so when it is given. A failure is told with the pair.
-func (c *Collector) freshDevices(ctx context.Context) error {
-	now := time.Now()
-	keys := c.keys()
-	if len(keys) == 0 || c.source.Devices() == nil || c.plan.devicesGate.retired || now.Before(c.plan.devicesGate.until) {
-		return nil
+// freshDevices looks the devices up where the last look-up is older than a closing interval, from before the verdicts were due, or did
+// not ask for all that streams ask for, so that a verdict rests on what is so when it is given. A failure is told with the pair.
+func (c *Collector) freshDevices(ctx context.Context, due time.Time) error {
+	old := c.plan.devices.Before(due) || time.Since(c.plan.devices) >= c.settings.ClosingInterval
+	// A second time where streams joined while the devices were looked up: the pair completes them too.
+	for range 2 {
+		keys := c.keys()
+		if len(keys) == 0 || c.source.Devices() == nil || c.plan.devicesGate.retired || time.Now().Before(c.plan.devicesGate.until) {
+			return nil
+		}
+		c.mu.Lock()
+		asked := c.now.Devices.Asked(keys)
+		c.mu.Unlock()
+		if asked && !old {
+			return nil
+		}
+		if err := c.lookUp(withReserve(ctx)); err != nil {
+			return err
+		}
+		old = false
 	}
-	c.mu.Lock()
-	asked := c.now.Devices.Asked(keys)
-	c.mu.Unlock()
-	if asked && now.Sub(c.plan.devices) < c.settings.ClosingInterval {
-		return nil
-	}
-	return c.lookUp(withReserve(ctx))
+	return nil
 }
 
 // appendFresh appends the facts for the keys that came since, going by the last look-up.
@@ -281,14 +290,15 @@ func factEntry(device *integrationv1.Device, lookedUp time.Time, gone bool) *sto
 	}
 }
 
-// deviceLookup tells what is known of looking devices up, for a pair.
+// deviceLookup tells what is known of looking devices up, for a pair: by the record that they were looked up by, which may not be the
+// newest.
 func (c *Collector) deviceLookup() *storev1.DeviceLookup {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	l := &storev1.DeviceLookup{Kind: c.record.GetIntegration().GetDeviceSource().GetKind(), Problem: c.now.DeviceProblem}
+	l := &storev1.DeviceLookup{Kind: c.plan.record.GetIntegration().GetDeviceSource().GetKind(), Problem: c.now.DeviceProblem}
 	if c.now.Devices != nil {
 		l.LookedUpTime = timestamppb.New(c.now.Devices.LookedUp)
-		l.WantedOnly, l.Asked = c.now.Devices.asked != nil, keyHashes(c.now.Devices.asked)
+		l.WantedOnly, l.Asked = c.now.Devices.asked != nil, c.now.Devices.hashes
 	}
 	return l
 }

@@ -175,21 +175,19 @@ func (g *gate) note(settings Settings, err error) (*integrationv1.Problem, time.
 // prove appends a pair where it is to be an entry: always for a re-read and a closing read, for a poll where it completes a
 // stream. The facts that the verdicts of those streams rest on are appended before it.
 func (c *Collector) prove(ctx context.Context, pair *integrationv1.Pair, always bool) error {
-	completes := c.completes(pair)
+	due, completes := c.completes(pair)
 	if !completes && !always {
 		return nil
 	}
 	if completes {
-		// Once more where streams joined while the devices were looked up: the pair completes them too.
-		for range 2 {
-			if err := c.freshDevices(ctx); err != nil {
-				return err
-			}
+		if err := c.freshDevices(ctx, due); err != nil {
+			return err
 		}
 	}
 	return c.locked(ctx, func(ctx context.Context) error {
 		// Asked again: streams joined meanwhile. A stream that is still catching up may be completed by any pair behind its start.
-		c.addFacts(c.keys(), c.completes(pair))
+		_, completes := c.completes(pair)
+		c.addFacts(c.keys(), completes)
 		c.add(&storev1.Entry{
 			EntryTime: timestamppb.Now(),
 			Body:      &storev1.Entry_Pair{Pair: &storev1.PairProof{Pair: proto.CloneOf(pair), Devices: c.deviceLookup()}},
@@ -202,15 +200,19 @@ func (c *Collector) prove(ctx context.Context, pair *integrationv1.Pair, always 
 	})
 }
 
-// completes says whether a pair completes a stream.
-func (c *Collector) completes(pair *integrationv1.Pair) bool {
+// completes says whether a pair completes a stream, and when the last of those was due, by the clock of their windows.
+func (c *Collector) completes(pair *integrationv1.Pair) (due time.Time, found bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	found := false
 	for m := range c.closings {
-		found = found || m.closing.answeredBy(pair)
+		if m.closing.answeredBy(pair) {
+			found = true
+			if m.closing.Due.After(due) {
+				due = m.closing.Due
+			}
+		}
 	}
-	return found
+	return due, found
 }
 
 // answeredBy says whether a pair is what a closing waits for.

@@ -106,7 +106,7 @@ func explainCannotSee(reason integrationv1.CannotJudgeReason, resolution Resolut
 	case integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_DEVICE_LOOKUP_FAILED:
 		return "the devices could not be looked up: " + lookup.Problem.GetMessage()
 	case integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_DEVICE_PENDING:
-		return "the devices have not been looked up yet"
+		return "the Actor's device has not been looked up since the window ended"
 	case integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_AMBIGUOUS:
 		return fmt.Sprintf("%d devices fit the Actor, and nothing tells which it is", len(resolution.Devices))
 	case integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_DEVICE_UNKNOWN:

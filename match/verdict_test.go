@@ -167,7 +167,7 @@ func TestJudgeWithoutACountingAlert(t *testing.T) {
 		},
 		{"only an ambiguous alert", alerts(judged("a", prevented, doubtful)), integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_AMBIGUOUS, "1 alert,"},
 		{"no device source", func(c *match.Case) { c.Lookup.Kind = integrationv1.DeviceSource_KIND_NONE }, integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_NO_DEVICE_SOURCE, "no device source"},
-		{"not looked up yet", func(c *match.Case) { c.Lookup.Time = time.Time{} }, integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_DEVICE_PENDING, "not been looked up"},
+		{"not looked up yet", func(c *match.Case) { c.Lookup.Time = time.Time{} }, integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_DEVICE_PENDING, "not been looked up since the window ended"},
 		{
 			"never looked up, since it failed",
 			func(c *match.Case) { problem(c); c.Lookup.Time = time.Time{} }, integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_DEVICE_LOOKUP_FAILED, "Microsoft answered 503",

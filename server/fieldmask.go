@@ -65,17 +65,11 @@ func resolve(message protoreflect.MessageDescriptor, path string) []protoreflect
 	return fields
 }
 
-// covers says whether the mask names the field on a path, or one that it is in, or one in it.
-func (m fieldMask) covers(path ...protoreflect.Name) bool {
-	for _, fields := range m {
-		shared := min(len(fields), len(path))
-		if slices.EqualFunc(fields[:shared], path[:shared], func(field protoreflect.FieldDescriptor, name protoreflect.Name) bool {
-			return field.Name() == name
-		}) {
-			return true
-		}
-	}
-	return false
+// within says whether the mask names nothing but these fields of an integration, or what is in them.
+func (m fieldMask) within(names ...protoreflect.Name) bool {
+	return !slices.ContainsFunc(m, func(fields []protoreflect.FieldDescriptor) bool {
+		return !slices.Contains(names, fields[0].Name())
+	})
 }
 
 // apply sets the masked fields of one integration to their values in another; what is not set there is cleared.

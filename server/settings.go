@@ -81,9 +81,8 @@ func warnings(integration *integrationv1.Integration) []*integrationv1.Problem {
 
 // complete returns settings with the defaults filled in, and a failure where they do not go together or are not allowed.
 func (s *Service) complete(settings *integrationv1.Integration) (*integrationv1.Integration, error) {
-	fast, slow := settings.GetPolling().GetFastInterval(), settings.GetPolling().GetSlowInterval()
-	if fast != nil && slow != nil && fast.AsDuration() > slow.AsDuration() {
-		return nil, failure.Invalid("integration.polling.fast_interval", "must not be longer than slow_interval")
+	if err := checkPolling(settings); err != nil {
+		return nil, err
 	}
 	if retired := defender.Retired(settings.GetApi()); retired != nil {
 		return nil, failure.New(integrationv1.ErrorReason_ERROR_REASON_API_RETIRED, "integration.api: %s", retired.GetNote()).
@@ -114,4 +113,12 @@ func (s *Service) complete(settings *integrationv1.Integration) (*integrationv1.
 			With("field", refused.Field).With("endpoint", refused.Endpoint)
 	}
 	return completed, err
+}
+
+func checkPolling(settings *integrationv1.Integration) error {
+	fast, slow := settings.GetPolling().GetFastInterval(), settings.GetPolling().GetSlowInterval()
+	if fast != nil && slow != nil && fast.AsDuration() > slow.AsDuration() {
+		return failure.Invalid("integration.polling.fast_interval", "must not be longer than slow_interval")
+	}
+	return nil
 }

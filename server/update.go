@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
@@ -61,14 +62,11 @@ func (s *Service) merge(
 	before := settingsOf(record.GetIntegration())
 	merged := proto.CloneOf(before)
 	mask.apply(merged.ProtoReflect(), from.ProtoReflect())
-	if source := merged.GetDeviceSource(); source.GetKind() != before.GetDeviceSource().GetKind() {
-		// Another kind is at another place: what was filled in for the one before is not its.
-		if !mask.covers("device_source", "endpoint") {
-			source.Endpoint = nil
-		}
-		if !mask.covers("device_source", "scope") {
-			source.Scope = ""
-		}
+	if merged.GetDeviceSource().GetKind() != before.GetDeviceSource().GetKind() {
+		// Another kind is at another place: of what was filled in for the one before, nothing is its.
+		merged = proto.CloneOf(before)
+		merged.DeviceSource = nil
+		mask.apply(merged.ProtoReflect(), from.ProtoReflect())
 	}
 	given := secretsOf(merged)
 	if err := s.validator.Validate(merged); err != nil {
@@ -76,6 +74,10 @@ func (s *Service) merge(
 			return nil, &invalidIntegrationError{invalid}
 		}
 		return nil, err
+	}
+	if mask.within("display_name", "paused", "polling") {
+		// No connection is made from these: they can be changed however the rest is.
+		return changed(record, merged, record.GetSealedSecrets()), checkPolling(merged)
 	}
 	after, err := s.complete(settingsOf(merged))
 	if err != nil {
@@ -94,30 +96,28 @@ func (s *Service) merge(
 	if same && proto.Equal(before, after) {
 		return record, nil
 	}
-	// What no connection is made from, such as pausing, can be changed however the rest is.
-	if !same || !proto.Equal(connecting(before), connecting(after)) {
-		if err := s.check(after, secrets); err != nil {
-			return nil, err
-		}
+	if err := s.check(after, secrets); err != nil {
+		return nil, err
 	}
 	if !same {
 		if sealed, err = s.Sealer.Seal(secrets, record.GetUid()); err != nil {
 			return nil, err
 		}
 	}
+	return changed(record, after, sealed), nil
+}
+
+// changed returns the record with other settings and secrets; the same record where the settings are the same, and the secrets as sealed.
+func changed(record *storev1.Record, after *integrationv1.Integration, sealed []byte) *storev1.Record {
+	if bytes.Equal(sealed, record.GetSealedSecrets()) && proto.Equal(settingsOf(record.GetIntegration()), after) {
+		return record
+	}
 	integration := proto.CloneOf(after)
 	integration.CreateTime = record.GetIntegration().GetCreateTime()
 	integration.UpdateTime = timestamppb.Now()
 	return &storev1.Record{
 		Format: recordFormat, Uid: record.GetUid(), Integration: integration, SealedSecrets: sealed,
-	}, nil
-}
-
-// connecting returns what a connection is made from.
-func connecting(settings *integrationv1.Integration) *integrationv1.Integration {
-	c := proto.CloneOf(settings)
-	c.DisplayName, c.Paused, c.Polling = "", false, nil
-	return c
+	}
 }
 
 // redirected returns the field whose change makes secrets or tokens go to another host, or lets others read them, empty where there

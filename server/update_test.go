@@ -390,9 +390,24 @@ func TestUpdateOfTheDeviceSource(t *testing.T) {
 		got.GetScope() != "https://api.securitycenter.microsoft.com/.default" {
 		t.Errorf("devices are looked up by %v", got)
 	}
+	// What the mask names of the place does not keep what else was filled in.
+	response, err = h.client.UpdateIntegration(t.Context(), change(&integrationv1.Integration{
+		DeviceSource: &integrationv1.DeviceSource{
+			Kind: integrationv1.DeviceSource_KIND_HUNTING, Endpoint: &integrationv1.Endpoint{ApiVersion: "beta"},
+		},
+		Authentication: &integrationv1.Authentication{Credential: clientSecret(secret)},
+	}, "device_source.kind", "device_source.endpoint.api_version", "authentication.client_secret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want.Endpoint.ApiVersion = "beta"
+	if got := response.GetIntegration().GetDeviceSource(); !proto.Equal(got, want) {
+		t.Errorf("devices are looked up by %v, want %v", got, want)
+	}
 }
 
-// What no connection is made from can be changed however the rest is: a certificate that has expired keeps nobody from pausing.
+// What no connection is made from can be changed however the rest is: a certificate that has expired, a host that is allowed no more
+// and a key that is lost keep nobody from pausing.
 func TestUpdateOfWhatIsUnusable(t *testing.T) {
 	h := newHarness(t, harnessOptions{})
 	h.register(t, contoso(func(i *integrationv1.Integration) { i.Authentication.Credential = clientCertificate("good") }))
@@ -402,6 +417,8 @@ func TestUpdateOfWhatIsUnusable(t *testing.T) {
 	}
 	record = proto.CloneOf(record)
 	record.Integration.TenantId = worn // as time would do
+	record.Integration.Endpoint.Host = "graph.nowhere.test"
+	record.SealedSecrets = []byte("sealed with a key that is lost")
 	if _, err := h.store.UpdateRecord(t.Context(), record, revision); err != nil {
 		t.Fatal(err)
 	}
@@ -413,5 +430,5 @@ func TestUpdateOfWhatIsUnusable(t *testing.T) {
 	_, err = h.client.UpdateIntegration(t.Context(), change(&integrationv1.Integration{
 		DeviceSource: &integrationv1.DeviceSource{Kind: integrationv1.DeviceSource_KIND_NONE},
 	}, "device_source.kind"))
-	wantFailure(t, err, codes.InvalidArgument, integrationv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "has no private key")
+	wantFailure(t, err, codes.FailedPrecondition, integrationv1.ErrorReason_ERROR_REASON_ENDPOINT_NOT_ALLOWED, "graph.nowhere.test")
 }

@@ -17,9 +17,9 @@ import (
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
 
-// huntingTimeout is how long an answer of advanced hunting is waited for: Microsoft works on a query for up to three minutes
-// (https://learn.microsoft.com/en-us/graph/api/resources/security-api-overview).
-const huntingTimeout = 200 * time.Second
+// huntingTimeout is how long an answer of advanced hunting is waited for. Microsoft works on a query for up to three minutes
+// (https://learn.microsoft.com/en-us/graph/api/resources/security-api-overview); what takes as long is asked for in smaller parts.
+const huntingTimeout = 45 * time.Second
 
 // alertSource is an API's source of alerts.
 type alertSource interface {

@@ -99,11 +99,11 @@ func valuesOf(wanted defender.Wanted) []value {
 	return slices.Compact(values)
 }
 
-// oneQuery returns how many of the values, at least one, go into one query.
-func oneQuery(values []value) int {
+// oneQuery returns how many of the values, at least one and at most so many, go into one query.
+func oneQuery(values []value, most int) int {
 	text := 0
 	for i, v := range values {
-		if text += len(v.text); i > 0 && (i == maxValues || text > maxText) {
+		if text += len(v.text); i > 0 && (i == most || text > maxText) {
 			return i
 		}
 	}

@@ -140,7 +140,7 @@ func TestOneQuery(t *testing.T) {
 		for _, text := range tt.values {
 			values = append(values, value{fullOrShort, text})
 		}
-		if got := oneQuery(values); got != tt.want {
+		if got := oneQuery(values, maxValues); got != tt.want {
 			t.Errorf("%s: %d values go into a query, want %d", tt.name, got, tt.want)
 		}
 	}

@@ -6,6 +6,7 @@ package hunting
 import (
 	"context"
 	"net/url"
+	"sync/atomic"
 
 	"defender-integration/defender"
 	"defender-integration/defender/rest"
@@ -16,20 +17,26 @@ import (
 type Source struct {
 	client *rest.Client
 	run    *url.URL
+	// most is how many values one query asks for: fewer since Microsoft found more too much.
+	most atomic.Int64
 }
 
 var _ defender.DeviceSource = (*Source)(nil)
 
 // NewSource returns a source that calls through client, under an API version such as `v1.0`. Microsoft works up to three minutes on a
-// query (https://learn.microsoft.com/en-us/graph/api/resources/security-api-overview): the client should wait as long for an answer.
+// query (https://learn.microsoft.com/en-us/graph/api/resources/security-api-overview): a client that does not wait as long has the query asked in
+// smaller parts.
 func NewSource(client *rest.Client, version string) *Source {
-	return &Source{client: client, run: client.Base().JoinPath(version, "security", "runHuntingQuery")}
+	s := &Source{client: client, run: client.Base().JoinPath(version, "security", "runHuntingQuery")}
+	s.most.Store(maxValues)
+	return s
 }
 
 // ReadDevices reads the devices that are wanted, and those that they were merged into; see [defender.DeviceSource]. Each is given once.
 // Where nothing is wanted, nothing is called, and Through is zero, as where the answer does not tell the time.
 //
-// One query asks for all that is wanted: one call for a thousand Actors. What Microsoft finds too much is asked for in halves.
+// One query asks for all that is wanted: one call for a thousand Actors. What Microsoft finds too much is asked for in halves, from then
+// on.
 // Of the addresses of a device with several network adapters, only those of the adapter that was reported last are told.
 //
 // Advanced hunting knows the last 30 days: a device without a row was not seen in them, which does not say that Defender never

@@ -264,3 +264,20 @@ func TestYieldsErrorAndContext(t *testing.T) {
 		t.Errorf("error is %v, want the context's cause", err)
 	}
 }
+
+// What was found too much is not asked for again, but no less than lets one read finish.
+func TestNarrowingIsRemembered(t *testing.T) {
+	for _, tt := range []struct{ fits, first, then int }{{300, 7, 4}, {130, 15, 12}} {
+		s := newService(t, func(query string) (int, string) {
+			if strings.Count(query, ".contoso.test") > tt.fits {
+				return http.StatusGatewayTimeout, `{"error":{"code":"UnknownError","message":""}}`
+			}
+			return http.StatusOK, table()
+		})
+		for _, calls := range []int{tt.first, tt.then} {
+			if _, read, err := s.read(t, defender.Wanted{FullNames: texts(1000)}); err != nil || read.Calls != calls {
+				t.Errorf("%d fit: %d calls, error %v; want %d", tt.fits, read.Calls, err, calls)
+			}
+		}
+	}
+}

@@ -67,3 +67,39 @@ func TestAnActorThatWasNotAskedFor(t *testing.T) {
 		}
 	})
 }
+
+// A look-up from before the window tells nothing of the device in it: it may have gone since. A stream that was away when its window
+// ended is completed by whatever pair comes, and no Actor of it is MISSED by what was known then.
+func TestALookUpFromBeforeTheWindow(t *testing.T) {
+	for _, wantedOnly := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHouse(t, collector.DefaultSettings())
+			defer h.stop()
+			h.source.WantedOnly = wantedOnly
+			h.source.SetDevices(collectortest.Device(deviceOne, "one.contoso.test", time.Now().Add(time.Hour)))
+			began := time.Now().Add(10 * time.Minute)
+			request := boundedRequest(&integrationv1.Actor{ActorId: "one", FqHostName: "one.contoso.test"})
+			request.Window = &integrationv1.Window{StartTime: timestamppb.New(began), EndTime: timestamppb.New(began.Add(time.Minute))}
+			early := h.open(request)
+			time.Sleep(time.Minute)
+			events := early.close()
+			request.ResumeToken = events[len(events)-1].GetResumeToken()
+			h.source.SetDevices()
+			time.Sleep(2 * time.Hour) // a re-read brings the pair
+			c := h.open(request)
+			time.Sleep(5 * time.Minute)
+			verdicts := 0
+			for _, e := range c.close() {
+				for _, v := range e.GetCompleted().GetVerdicts() {
+					verdicts++
+					if v.GetCannotJudgeReason() != integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_DEVICE_PENDING {
+						t.Errorf("wanted only %t: %s %s, %s", wantedOnly, v.GetVerdict(), v.GetCannotJudgeReason(), v.GetExplanation())
+					}
+				}
+			}
+			if verdicts != 1 {
+				t.Errorf("wanted only %t: %d verdicts", wantedOnly, verdicts)
+			}
+		})
+	}
+}

@@ -47,8 +47,9 @@ func (s *session) complete(
 	}
 	for _, a := range s.actors {
 		own := lookup
-		if !collector.Asked(devices, texts(a.Keys())) {
-			own.Time = time.Time{} // of this Actor nothing was looked up
+		// What was looked up of others, or before the window was over, tells nothing of this Actor in it.
+		if !collector.Asked(devices, texts(a.Keys())) || own.Time.Add(s.tolerance).Before(s.window.End) {
+			own.Time = time.Time{}
 		}
 		verdict := match.Judge(match.Case{
 			ActorID:    a.ID(),

@@ -235,7 +235,7 @@ const (
 	CannotJudgeReason_CANNOT_JUDGE_REASON_AMBIGUOUS CannotJudgeReason = 6
 	// No closing read succeeded, or history is gone: collecting is not proven complete.
 	CannotJudgeReason_CANNOT_JUDGE_REASON_COLLECTION_INCOMPLETE CannotJudgeReason = 7
-	// The devices have not been looked up yet.
+	// The devices have not been looked up yet; in a verdict, not since the window ended.
 	CannotJudgeReason_CANNOT_JUDGE_REASON_DEVICE_PENDING CannotJudgeReason = 8
 	// No alert counts, and the API's empty answer proves nothing: through SIEM it may mean that Microsoft has switched the API off.
 	CannotJudgeReason_CANNOT_JUDGE_REASON_API_PROVES_NO_ABSENCE CannotJudgeReason = 9
