@@ -42,12 +42,30 @@ func TestJetStreamOnAClusterConforms(t *testing.T) {
 // startCluster starts three servers and returns their URLs once they have a leader.
 func startCluster(t *testing.T) string {
 	t.Helper()
-	ports := freePorts(t, 3)
+	for range 3 {
+		if servers := startServers(t, freePorts(t, 3)); servers != nil {
+			return awaitLeader(t, servers)
+		}
+		t.Log("a server did not start: another process may have taken its port; trying others")
+	}
+	t.Fatal("the servers did not start")
+	return ""
+}
+
+// startServers starts a server for each port, which others route to; nil where one of them does not get ready.
+func startServers(t *testing.T, ports []int) []*server.Server {
+	t.Helper()
 	var routes []string
 	for _, port := range ports {
 		routes = append(routes, fmt.Sprint("nats://127.0.0.1:", port))
 	}
 	var servers []*server.Server
+	stop := func() {
+		for _, s := range servers {
+			s.Shutdown()
+			s.WaitForShutdown()
+		}
+	}
 	for i, port := range ports {
 		s, err := server.NewServer(&server.Options{
 			ServerName: fmt.Sprint("node-", i),
@@ -59,17 +77,23 @@ func startCluster(t *testing.T) string {
 		})
 		must(t, err)
 		s.Start()
-		t.Cleanup(func() {
-			s.Shutdown()
-			s.WaitForShutdown()
-		})
 		servers = append(servers, s)
 	}
+	for _, s := range servers {
+		if !s.ReadyForConnections(20 * time.Second) {
+			stop()
+			return nil
+		}
+	}
+	t.Cleanup(stop)
+	return servers
+}
+
+// awaitLeader returns the URLs of servers once they have a leader that knows them all.
+func awaitLeader(t *testing.T, servers []*server.Server) string {
+	t.Helper()
 	urls := make([]string, len(servers))
 	for i, s := range servers {
-		if !s.ReadyForConnections(time.Minute) {
-			t.Fatal("a server did not start")
-		}
 		urls[i] = s.ClientURL()
 	}
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
