@@ -190,6 +190,33 @@ func TestAnotherDeviceSource(t *testing.T) {
 	})
 }
 
+// A closing read looks the devices up again where that was done before it was due, however short before.
+func TestDevicesOfAClosing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, collector.DefaultSettings())
+		defer b.stop()
+		b.source.SetDevices(collectortest.Device(deviceOne, "one.contoso.test", time.Now()))
+		member, _, err := b.collector().Join(t.Context(), [][]string{{"one.contoso.test"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer member.Leave()
+		time.Sleep(time.Second)
+		due := time.Now().Add(5 * time.Second)
+		member.SetClosing(collector.Closing{Since: due.Add(-time.Minute), Due: due})
+		time.Sleep(time.Minute)
+		for _, p := range b.entries() {
+			if pair := p.Entry.GetPair(); pair != nil && !pair.GetPair().GetThrough().AsTime().Before(due) {
+				if at := pair.GetDevices().GetLookedUpTime().AsTime(); at.Before(due) || b.source.Lookups() != 2 {
+					t.Errorf("looked up %v before it was due, in %d look-ups", due.Sub(at), b.source.Lookups())
+				}
+				return
+			}
+		}
+		t.Error("no pair completes the stream")
+	})
+}
+
 // An entry tells exactly of which Actors a look-up says something.
 func TestAskedInAnEntry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

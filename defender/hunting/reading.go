@@ -20,9 +20,6 @@ const (
 	maxQueries = 24
 	// maxSplits is how often what Microsoft finds too much is halved.
 	maxSplits = 3
-	// leastValues is how many values a query asks for at the least, whatever was found too much before: with fewer, the queries of one
-	// read would not do for all.
-	leastValues = 250
 	// maxMerges is how many merges are followed from one device.
 	maxMerges = 8
 	// maxRows is how many rows an answer has at most: one with so many may lack some
@@ -61,7 +58,7 @@ func (s *Source) newReading(ctx context.Context, yield func(*integrationv1.Devic
 func (r *reading) everything(values []value) error {
 	for range 1 + maxMerges {
 		for len(values) > 0 {
-			n := oneQuery(values, int(r.source.most.Load()))
+			n := oneQuery(values, r.source.size.most(time.Now()))
 			if err := r.narrowing(values[:n], maxSplits); err != nil {
 				return err
 			}
@@ -89,14 +86,14 @@ func (r *reading) merged() []value {
 // narrowing reads the devices that have the values, in halves where Microsoft finds them too much, and these in halves so many times.
 func (r *reading) narrowing(values []value, splits int) error {
 	err := r.ask(lookUp(values))
-	half := len(values) / 2
-	if tooMuch(err) || r.ctx.Err() != nil {
+	if tooMuch(err) || errors.Is(r.ctx.Err(), context.DeadlineExceeded) {
 		// Remembered, for the time may not do to finish in parts what failed as a whole.
-		r.source.most.Store(min(r.source.most.Load(), max(int64(half), leastValues)))
+		r.source.size.failed(len(values), time.Now())
 	}
 	if splits == 0 || len(values) == 1 || !tooMuch(err) {
 		return err
 	}
+	half := len(values) / 2
 	if err := r.narrowing(values[:half], splits-1); err != nil {
 		return err
 	}

@@ -6,7 +6,6 @@ package hunting
 import (
 	"context"
 	"net/url"
-	"sync/atomic"
 
 	"defender-integration/defender"
 	"defender-integration/defender/rest"
@@ -17,8 +16,7 @@ import (
 type Source struct {
 	client *rest.Client
 	run    *url.URL
-	// most is how many values one query asks for: fewer since Microsoft found more too much.
-	most atomic.Int64
+	size   size
 }
 
 var _ defender.DeviceSource = (*Source)(nil)
@@ -27,16 +25,14 @@ var _ defender.DeviceSource = (*Source)(nil)
 // query (https://learn.microsoft.com/en-us/graph/api/resources/security-api-overview): a client that does not wait as long has the query asked in
 // smaller parts.
 func NewSource(client *rest.Client, version string) *Source {
-	s := &Source{client: client, run: client.Base().JoinPath(version, "security", "runHuntingQuery")}
-	s.most.Store(maxValues)
-	return s
+	return &Source{client: client, run: client.Base().JoinPath(version, "security", "runHuntingQuery")}
 }
 
 // ReadDevices reads the devices that are wanted, and those that they were merged into; see [defender.DeviceSource]. Each is given once.
 // Where nothing is wanted, nothing is called, and Through is zero, as where the answer does not tell the time.
 //
-// One query asks for all that is wanted: one call for a thousand Actors. What Microsoft finds too much is asked for in halves, from then
-// on.
+// One query asks for all that is wanted: one call for a thousand Actors. What Microsoft finds too much is asked for in halves, for an
+// hour.
 // Of the addresses of a device with several network adapters, only those of the adapter that was reported last are told.
 //
 // Advanced hunting knows the last 30 days: a device without a row was not seen in them, which does not say that Defender never

@@ -199,7 +199,7 @@ func (want want) checkStage(t *testing.T, s *integrationv1.ConnectivityStage) {
 // Each golden file belongs to a row, and no two rows share one.
 func TestEachGoldenFileHasItsRow(t *testing.T) {
 	if *update {
-		t.Skip("they are being written")
+		t.Skip("the golden files are written anew by this run")
 	}
 	names := []string{registeredName}
 	for _, row := range slices.Concat(setUps(), environmentSetUps()) {
