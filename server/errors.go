@@ -31,6 +31,7 @@ const errorDomain = "defender.integration.v1"
 const (
 	retryAfterDraining = time.Second
 	retryAfterStore    = 5 * time.Second
+	retryAfterUnread   = time.Second
 )
 
 // maxViolationsTold is how many violations stand in a status's message; the details have all.
@@ -61,6 +62,8 @@ func codeOf(reason integrationv1.ErrorReason) (code codes.Code, ok bool) {
 	case integrationv1.ErrorReason_ERROR_REASON_SERVER_DRAINING,
 		integrationv1.ErrorReason_ERROR_REASON_STORE_UNAVAILABLE:
 		return codes.Unavailable, true
+	case integrationv1.ErrorReason_ERROR_REASON_STREAM_UNREAD:
+		return codes.ResourceExhausted, true
 	case integrationv1.ErrorReason_ERROR_REASON_INTERNAL:
 		return codes.Internal, true
 	default:
@@ -167,6 +170,8 @@ func retryAfter(f *failure.Error) time.Duration {
 		return retryAfterDraining
 	case f.Reason == integrationv1.ErrorReason_ERROR_REASON_STORE_UNAVAILABLE:
 		return retryAfterStore
+	case f.Reason == integrationv1.ErrorReason_ERROR_REASON_STREAM_UNREAD:
+		return retryAfterUnread
 	default:
 		return 0
 	}

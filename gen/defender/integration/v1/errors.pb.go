@@ -134,6 +134,16 @@ const (
 	ErrorReason_ERROR_REASON_ADDRESS_NOT_ALLOWED ErrorReason = 33
 	// The application holds a permission that can change things, which this service does not need. In a stage.
 	ErrorReason_ERROR_REASON_PERMISSION_EXCESSIVE ErrorReason = 34
+	// The caller left a stream unread for too long, so the stream was ended. Code RESOURCE_EXHAUSTED: resume with the last token that was
+	// read. A connection whose stream stays unread after that is closed.
+	//
+	//	{ "reason": "ERROR_REASON_STREAM_UNREAD", "metadata": { "limit": "2m0s" } }
+	ErrorReason_ERROR_REASON_STREAM_UNREAD ErrorReason = 35
+	// Microsoft fails whenever some of the alerts are asked for, however few. All others were read; `missing` of the Problem says
+	// between which last updates alerts may be missing. In a Problem.
+	ErrorReason_ERROR_REASON_UPSTREAM_RANGE_FAILED ErrorReason = 36
+	// Alerts came without their evidence, which is no revision of theirs. In a Problem.
+	ErrorReason_ERROR_REASON_EVIDENCE_MISSING ErrorReason = 37
 )
 
 // Enum value maps for ErrorReason.
@@ -174,6 +184,9 @@ var (
 		32: "ERROR_REASON_PROXY_FAILED",
 		33: "ERROR_REASON_ADDRESS_NOT_ALLOWED",
 		34: "ERROR_REASON_PERMISSION_EXCESSIVE",
+		35: "ERROR_REASON_STREAM_UNREAD",
+		36: "ERROR_REASON_UPSTREAM_RANGE_FAILED",
+		37: "ERROR_REASON_EVIDENCE_MISSING",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":                   0,
@@ -211,6 +224,9 @@ var (
 		"ERROR_REASON_PROXY_FAILED":                  32,
 		"ERROR_REASON_ADDRESS_NOT_ALLOWED":           33,
 		"ERROR_REASON_PERMISSION_EXCESSIVE":          34,
+		"ERROR_REASON_STREAM_UNREAD":                 35,
+		"ERROR_REASON_UPSTREAM_RANGE_FAILED":         36,
+		"ERROR_REASON_EVIDENCE_MISSING":              37,
 	}
 )
 
@@ -245,7 +261,8 @@ var File_defender_integration_v1_errors_proto protoreflect.FileDescriptor
 
 const file_defender_integration_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"$defender/integration/v1/errors.proto\x12\x17defender.integration.v1*\xf7\t\n" +
+	"$defender/integration/v1/errors.proto\x12\x17defender.integration.v1*\xe2\n" +
+	"\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x12&\n" +
@@ -282,7 +299,10 @@ const file_defender_integration_v1_errors_proto_rawDesc = "" +
 	" ERROR_REASON_CREDENTIAL_UNUSABLE\x10\x1f\x12\x1d\n" +
 	"\x19ERROR_REASON_PROXY_FAILED\x10 \x12$\n" +
 	" ERROR_REASON_ADDRESS_NOT_ALLOWED\x10!\x12%\n" +
-	"!ERROR_REASON_PERMISSION_EXCESSIVE\x10\"B\xe8\x01\n" +
+	"!ERROR_REASON_PERMISSION_EXCESSIVE\x10\"\x12\x1e\n" +
+	"\x1aERROR_REASON_STREAM_UNREAD\x10#\x12&\n" +
+	"\"ERROR_REASON_UPSTREAM_RANGE_FAILED\x10$\x12!\n" +
+	"\x1dERROR_REASON_EVIDENCE_MISSING\x10%B\xe8\x01\n" +
 	"\x1bcom.defender.integration.v1B\vErrorsProtoP\x01Z>defender-integration/gen/defender/integration/v1;integrationv1\xa2\x02\x03DIX\xaa\x02\x17Defender.Integration.V1\xca\x02\x17Defender\\Integration\\V1\xe2\x02#Defender\\Integration\\V1\\GPBMetadata\xea\x02\x19Defender::Integration::V1b\x06proto3"
 
 var (

@@ -1489,8 +1489,10 @@ type Problem struct {
 	HttpStatus int32 `protobuf:"varint,6,opt,name=http_status,json=httpStatus,proto3" json:"http_status,omitempty"`
 	// What Microsoft's support asks for: request, trace or correlation id.
 	UpstreamRequestId string `protobuf:"bytes,7,opt,name=upstream_request_id,json=upstreamRequestId,proto3" json:"upstream_request_id,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// For ERROR_REASON_UPSTREAM_RANGE_FAILED: the spans of last updates in which alerts may be missing, in order.
+	Missing       []*TimeRange `protobuf:"bytes,8,rep,name=missing,proto3" json:"missing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Problem) Reset() {
@@ -1572,6 +1574,68 @@ func (x *Problem) GetUpstreamRequestId() string {
 	return ""
 }
 
+func (x *Problem) GetMissing() []*TimeRange {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
+// TimeRange is a span of time.
+type TimeRange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its start, which belongs to it.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// Its end, which does not.
+	EndTime       *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TimeRange) Reset() {
+	*x = TimeRange{}
+	mi := &file_defender_integration_v1_integration_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TimeRange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TimeRange) ProtoMessage() {}
+
+func (x *TimeRange) ProtoReflect() protoreflect.Message {
+	mi := &file_defender_integration_v1_integration_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TimeRange.ProtoReflect.Descriptor instead.
+func (*TimeRange) Descriptor() ([]byte, []int) {
+	return file_defender_integration_v1_integration_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *TimeRange) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *TimeRange) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
 // BudgetLeft is what is left of one limit of Microsoft's.
 type BudgetLeft struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1589,7 +1653,7 @@ type BudgetLeft struct {
 
 func (x *BudgetLeft) Reset() {
 	*x = BudgetLeft{}
-	mi := &file_defender_integration_v1_integration_proto_msgTypes[14]
+	mi := &file_defender_integration_v1_integration_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1601,7 +1665,7 @@ func (x *BudgetLeft) String() string {
 func (*BudgetLeft) ProtoMessage() {}
 
 func (x *BudgetLeft) ProtoReflect() protoreflect.Message {
-	mi := &file_defender_integration_v1_integration_proto_msgTypes[14]
+	mi := &file_defender_integration_v1_integration_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1614,7 +1678,7 @@ func (x *BudgetLeft) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BudgetLeft.ProtoReflect.Descriptor instead.
 func (*BudgetLeft) Descriptor() ([]byte, []int) {
-	return file_defender_integration_v1_integration_proto_rawDescGZIP(), []int{14}
+	return file_defender_integration_v1_integration_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *BudgetLeft) GetLimit() string {
@@ -1770,7 +1834,7 @@ const file_defender_integration_v1_integration_proto_rawDesc = "" +
 	"\n" +
 	"DEPTH_POLL\x10\x01\x12\x10\n" +
 	"\fDEPTH_REREAD\x10\x02\x12\x11\n" +
-	"\rDEPTH_CLOSING\x10\x03\"\xa1\x02\n" +
+	"\rDEPTH_CLOSING\x10\x03\"\xdf\x02\n" +
 	"\aProblem\x12<\n" +
 	"\x06reason\x18\x01 \x01(\x0e2$.defender.integration.v1.ErrorReasonR\x06reason\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x16\n" +
@@ -1779,7 +1843,12 @@ const file_defender_integration_v1_integration_proto_rawDesc = "" +
 	"\rupstream_code\x18\x05 \x01(\tR\fupstreamCode\x12\x1f\n" +
 	"\vhttp_status\x18\x06 \x01(\x05R\n" +
 	"httpStatus\x12.\n" +
-	"\x13upstream_request_id\x18\a \x01(\tR\x11upstreamRequestId\"\x83\x01\n" +
+	"\x13upstream_request_id\x18\a \x01(\tR\x11upstreamRequestId\x12<\n" +
+	"\amissing\x18\b \x03(\v2\".defender.integration.v1.TimeRangeR\amissing\"}\n" +
+	"\tTimeRange\x129\n" +
+	"\n" +
+	"start_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
+	"\bend_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\"\x83\x01\n" +
 	"\n" +
 	"BudgetLeft\x12\x14\n" +
 	"\x05limit\x18\x01 \x01(\tR\x05limit\x121\n" +
@@ -1817,7 +1886,7 @@ func file_defender_integration_v1_integration_proto_rawDescGZIP() []byte {
 }
 
 var file_defender_integration_v1_integration_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_defender_integration_v1_integration_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_defender_integration_v1_integration_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_defender_integration_v1_integration_proto_goTypes = []any{
 	(Api)(0),                      // 0: defender.integration.v1.Api
 	(Cloud)(0),                    // 1: defender.integration.v1.Cloud
@@ -1839,11 +1908,12 @@ var file_defender_integration_v1_integration_proto_goTypes = []any{
 	(*IntegrationStatus)(nil),     // 17: defender.integration.v1.IntegrationStatus
 	(*Pair)(nil),                  // 18: defender.integration.v1.Pair
 	(*Problem)(nil),               // 19: defender.integration.v1.Problem
-	(*BudgetLeft)(nil),            // 20: defender.integration.v1.BudgetLeft
-	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 22: google.protobuf.Duration
-	(*ConnectivityTest)(nil),      // 23: defender.integration.v1.ConnectivityTest
-	(ErrorReason)(0),              // 24: defender.integration.v1.ErrorReason
+	(*TimeRange)(nil),             // 20: defender.integration.v1.TimeRange
+	(*BudgetLeft)(nil),            // 21: defender.integration.v1.BudgetLeft
+	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 23: google.protobuf.Duration
+	(*ConnectivityTest)(nil),      // 24: defender.integration.v1.ConnectivityTest
+	(ErrorReason)(0),              // 25: defender.integration.v1.ErrorReason
 }
 var file_defender_integration_v1_integration_proto_depIdxs = []int32{
 	0,  // 0: defender.integration.v1.Integration.api:type_name -> defender.integration.v1.Api
@@ -1852,8 +1922,8 @@ var file_defender_integration_v1_integration_proto_depIdxs = []int32{
 	8,  // 3: defender.integration.v1.Integration.authentication:type_name -> defender.integration.v1.Authentication
 	15, // 4: defender.integration.v1.Integration.device_source:type_name -> defender.integration.v1.DeviceSource
 	16, // 5: defender.integration.v1.Integration.polling:type_name -> defender.integration.v1.Polling
-	21, // 6: defender.integration.v1.Integration.create_time:type_name -> google.protobuf.Timestamp
-	21, // 7: defender.integration.v1.Integration.update_time:type_name -> google.protobuf.Timestamp
+	22, // 6: defender.integration.v1.Integration.create_time:type_name -> google.protobuf.Timestamp
+	22, // 7: defender.integration.v1.Integration.update_time:type_name -> google.protobuf.Timestamp
 	17, // 8: defender.integration.v1.Integration.status:type_name -> defender.integration.v1.IntegrationStatus
 	13, // 9: defender.integration.v1.Integration.proxy:type_name -> defender.integration.v1.Proxy
 	14, // 10: defender.integration.v1.Integration.trust:type_name -> defender.integration.v1.Trust
@@ -1864,29 +1934,32 @@ var file_defender_integration_v1_integration_proto_depIdxs = []int32{
 	12, // 15: defender.integration.v1.Authentication.managed_identity:type_name -> defender.integration.v1.ManagedIdentity
 	3,  // 16: defender.integration.v1.DeviceSource.kind:type_name -> defender.integration.v1.DeviceSource.Kind
 	7,  // 17: defender.integration.v1.DeviceSource.endpoint:type_name -> defender.integration.v1.Endpoint
-	22, // 18: defender.integration.v1.Polling.fast_interval:type_name -> google.protobuf.Duration
-	22, // 19: defender.integration.v1.Polling.slow_interval:type_name -> google.protobuf.Duration
+	23, // 18: defender.integration.v1.Polling.fast_interval:type_name -> google.protobuf.Duration
+	23, // 19: defender.integration.v1.Polling.slow_interval:type_name -> google.protobuf.Duration
 	4,  // 20: defender.integration.v1.IntegrationStatus.state:type_name -> defender.integration.v1.IntegrationStatus.State
-	21, // 21: defender.integration.v1.IntegrationStatus.state_since:type_name -> google.protobuf.Timestamp
-	21, // 22: defender.integration.v1.IntegrationStatus.last_good_read_time:type_name -> google.protobuf.Timestamp
+	22, // 21: defender.integration.v1.IntegrationStatus.state_since:type_name -> google.protobuf.Timestamp
+	22, // 22: defender.integration.v1.IntegrationStatus.last_good_read_time:type_name -> google.protobuf.Timestamp
 	18, // 23: defender.integration.v1.IntegrationStatus.pairs:type_name -> defender.integration.v1.Pair
 	19, // 24: defender.integration.v1.IntegrationStatus.problem:type_name -> defender.integration.v1.Problem
-	20, // 25: defender.integration.v1.IntegrationStatus.budget:type_name -> defender.integration.v1.BudgetLeft
-	21, // 26: defender.integration.v1.IntegrationStatus.next_poll_time:type_name -> google.protobuf.Timestamp
-	21, // 27: defender.integration.v1.IntegrationStatus.throttled_until:type_name -> google.protobuf.Timestamp
-	23, // 28: defender.integration.v1.IntegrationStatus.last_test:type_name -> defender.integration.v1.ConnectivityTest
+	21, // 25: defender.integration.v1.IntegrationStatus.budget:type_name -> defender.integration.v1.BudgetLeft
+	22, // 26: defender.integration.v1.IntegrationStatus.next_poll_time:type_name -> google.protobuf.Timestamp
+	22, // 27: defender.integration.v1.IntegrationStatus.throttled_until:type_name -> google.protobuf.Timestamp
+	24, // 28: defender.integration.v1.IntegrationStatus.last_test:type_name -> defender.integration.v1.ConnectivityTest
 	19, // 29: defender.integration.v1.IntegrationStatus.warnings:type_name -> defender.integration.v1.Problem
 	5,  // 30: defender.integration.v1.Pair.depth:type_name -> defender.integration.v1.Pair.Depth
-	21, // 31: defender.integration.v1.Pair.since:type_name -> google.protobuf.Timestamp
-	21, // 32: defender.integration.v1.Pair.through:type_name -> google.protobuf.Timestamp
-	24, // 33: defender.integration.v1.Problem.reason:type_name -> defender.integration.v1.ErrorReason
-	21, // 34: defender.integration.v1.Problem.since:type_name -> google.protobuf.Timestamp
-	22, // 35: defender.integration.v1.BudgetLeft.period:type_name -> google.protobuf.Duration
-	36, // [36:36] is the sub-list for method output_type
-	36, // [36:36] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	22, // 31: defender.integration.v1.Pair.since:type_name -> google.protobuf.Timestamp
+	22, // 32: defender.integration.v1.Pair.through:type_name -> google.protobuf.Timestamp
+	25, // 33: defender.integration.v1.Problem.reason:type_name -> defender.integration.v1.ErrorReason
+	22, // 34: defender.integration.v1.Problem.since:type_name -> google.protobuf.Timestamp
+	20, // 35: defender.integration.v1.Problem.missing:type_name -> defender.integration.v1.TimeRange
+	22, // 36: defender.integration.v1.TimeRange.start_time:type_name -> google.protobuf.Timestamp
+	22, // 37: defender.integration.v1.TimeRange.end_time:type_name -> google.protobuf.Timestamp
+	23, // 38: defender.integration.v1.BudgetLeft.period:type_name -> google.protobuf.Duration
+	39, // [39:39] is the sub-list for method output_type
+	39, // [39:39] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_defender_integration_v1_integration_proto_init() }
@@ -1908,7 +1981,7 @@ func file_defender_integration_v1_integration_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_defender_integration_v1_integration_proto_rawDesc), len(file_defender_integration_v1_integration_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   15,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

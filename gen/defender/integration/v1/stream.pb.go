@@ -871,6 +871,9 @@ type AlertEvent struct {
 	Late bool `protobuf:"varint,11,opt,name=late,proto3" json:"late,omitempty"`
 	// For KIND_UPDATED: the alert's fields that are other than in the revision sent before.
 	ChangedFields *fieldmaskpb.FieldMask `protobuf:"bytes,12,opt,name=changed_fields,json=changedFields,proto3" json:"changed_fields,omitempty"`
+	// Microsoft showed the revision late: when this service had read everything that was last updated before this revision's last
+	// update, it was not there yet. `seen_time` less the alert's last update is how late.
+	ArrivedLate   bool `protobuf:"varint,13,opt,name=arrived_late,json=arrivedLate,proto3" json:"arrived_late,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -987,6 +990,13 @@ func (x *AlertEvent) GetChangedFields() *fieldmaskpb.FieldMask {
 		return x.ChangedFields
 	}
 	return nil
+}
+
+func (x *AlertEvent) GetArrivedLate() bool {
+	if x != nil {
+		return x.ArrivedLate
+	}
+	return false
 }
 
 // Omission is what of an element did not fit into the journal.
@@ -1208,14 +1218,20 @@ type ProgressEvent struct {
 	Pairs []*Pair `protobuf:"bytes,2,rep,name=pairs,proto3" json:"pairs,omitempty"`
 	// When the next poll is due.
 	NextPollTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=next_poll_time,json=nextPollTime,proto3" json:"next_poll_time,omitempty"`
-	// Until when Microsoft is not called, where it said so.
+	// Until when Microsoft is not called, where it said so, or where this service's own budget is spent.
 	ThrottledUntil *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=throttled_until,json=throttledUntil,proto3" json:"throttled_until,omitempty"`
 	// What is wrong upstream, while something is.
 	Problem *Problem `protobuf:"bytes,5,opt,name=problem,proto3" json:"problem,omitempty"`
 	// When a closing read becomes due, for a bounded stream: the window's end and the wait.
 	ClosingDueTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=closing_due_time,json=closingDueTime,proto3" json:"closing_due_time,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// What is left of the limits that the integration spends, as of its last read.
+	Budget []*BudgetLeft `protobuf:"bytes,7,rep,name=budget,proto3" json:"budget,omitempty"`
+	// Since when everything was read without a break.
+	CoveredSince *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=covered_since,json=coveredSince,proto3" json:"covered_since,omitempty"`
+	// Where the collector reads back to, while streams ask for alerts from before `covered_since`.
+	ReadingBackTo *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=reading_back_to,json=readingBackTo,proto3" json:"reading_back_to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ProgressEvent) Reset() {
@@ -1286,6 +1302,27 @@ func (x *ProgressEvent) GetProblem() *Problem {
 func (x *ProgressEvent) GetClosingDueTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.ClosingDueTime
+	}
+	return nil
+}
+
+func (x *ProgressEvent) GetBudget() []*BudgetLeft {
+	if x != nil {
+		return x.Budget
+	}
+	return nil
+}
+
+func (x *ProgressEvent) GetCoveredSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CoveredSince
+	}
+	return nil
+}
+
+func (x *ProgressEvent) GetReadingBackTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReadingBackTo
 	}
 	return nil
 }
@@ -1611,7 +1648,7 @@ const file_defender_integration_v1_stream_proto_rawDesc = "" +
 	"\vActorDevice\x127\n" +
 	"\x06device\x18\x01 \x01(\v2\x1f.defender.integration.v1.DeviceR\x06device\x128\n" +
 	"\amatches\x18\x02 \x03(\v2\x1e.defender.integration.v1.MatchR\amatches\x12\x1c\n" +
-	"\tpreferred\x18\x03 \x01(\bR\tpreferred\"\xd1\x05\n" +
+	"\tpreferred\x18\x03 \x01(\bR\tpreferred\"\xf4\x05\n" +
 	"\n" +
 	"AlertEvent\x12<\n" +
 	"\x04kind\x18\x01 \x01(\x0e2(.defender.integration.v1.AlertEvent.KindR\x04kind\x124\n" +
@@ -1626,7 +1663,8 @@ const file_defender_integration_v1_stream_proto_rawDesc = "" +
 	"\tseen_time\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\bseenTime\x12\x12\n" +
 	"\x04late\x18\v \x01(\bR\x04late\x12A\n" +
-	"\x0echanged_fields\x18\f \x01(\v2\x1a.google.protobuf.FieldMaskR\rchangedFields\"<\n" +
+	"\x0echanged_fields\x18\f \x01(\v2\x1a.google.protobuf.FieldMaskR\rchangedFields\x12!\n" +
+	"\farrived_late\x18\r \x01(\bR\varrivedLate\"<\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\f\n" +
 	"\bKIND_NEW\x10\x01\x12\x10\n" +
@@ -1647,14 +1685,17 @@ const file_defender_integration_v1_stream_proto_rawDesc = "" +
 	"\x11OutcomeAssessment\x12:\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2 .defender.integration.v1.OutcomeR\aoutcome\x12#\n" +
 	"\revidence_path\x18\x02 \x01(\tR\fevidencePath\x12 \n" +
-	"\vexplanation\x18\x03 \x01(\tR\vexplanation\"\x96\x04\n" +
+	"\vexplanation\x18\x03 \x01(\tR\vexplanation\"\xd8\x05\n" +
 	"\rProgressEvent\x12B\n" +
 	"\x05phase\x18\x01 \x01(\x0e2,.defender.integration.v1.ProgressEvent.PhaseR\x05phase\x123\n" +
 	"\x05pairs\x18\x02 \x03(\v2\x1d.defender.integration.v1.PairR\x05pairs\x12@\n" +
 	"\x0enext_poll_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\fnextPollTime\x12C\n" +
 	"\x0fthrottled_until\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x0ethrottledUntil\x12:\n" +
 	"\aproblem\x18\x05 \x01(\v2 .defender.integration.v1.ProblemR\aproblem\x12D\n" +
-	"\x10closing_due_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x0eclosingDueTime\"\x82\x01\n" +
+	"\x10closing_due_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x0eclosingDueTime\x12;\n" +
+	"\x06budget\x18\a \x03(\v2#.defender.integration.v1.BudgetLeftR\x06budget\x12?\n" +
+	"\rcovered_since\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\fcoveredSince\x12B\n" +
+	"\x0freading_back_to\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\rreadingBackTo\"\x82\x01\n" +
 	"\x05Phase\x12\x15\n" +
 	"\x11PHASE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11PHASE_CATCHING_UP\x10\x01\x12\x13\n" +
@@ -1757,6 +1798,7 @@ var file_defender_integration_v1_stream_proto_goTypes = []any{
 	(*Alert)(nil),                 // 24: defender.integration.v1.Alert
 	(*fieldmaskpb.FieldMask)(nil), // 25: google.protobuf.FieldMask
 	(*Pair)(nil),                  // 26: defender.integration.v1.Pair
+	(*BudgetLeft)(nil),            // 27: defender.integration.v1.BudgetLeft
 }
 var file_defender_integration_v1_stream_proto_depIdxs = []int32{
 	20, // 0: defender.integration.v1.Window.start_time:type_name -> google.protobuf.Timestamp
@@ -1786,19 +1828,22 @@ var file_defender_integration_v1_stream_proto_depIdxs = []int32{
 	20, // 24: defender.integration.v1.ProgressEvent.throttled_until:type_name -> google.protobuf.Timestamp
 	21, // 25: defender.integration.v1.ProgressEvent.problem:type_name -> defender.integration.v1.Problem
 	20, // 26: defender.integration.v1.ProgressEvent.closing_due_time:type_name -> google.protobuf.Timestamp
-	20, // 27: defender.integration.v1.GapEvent.floor_time:type_name -> google.protobuf.Timestamp
-	26, // 28: defender.integration.v1.CompletedEvent.pair:type_name -> defender.integration.v1.Pair
-	21, // 29: defender.integration.v1.CompletedEvent.failed_closing:type_name -> defender.integration.v1.Problem
-	19, // 30: defender.integration.v1.CompletedEvent.verdicts:type_name -> defender.integration.v1.ActorVerdict
-	2,  // 31: defender.integration.v1.ActorVerdict.verdict:type_name -> defender.integration.v1.Verdict
-	1,  // 32: defender.integration.v1.ActorVerdict.outcome:type_name -> defender.integration.v1.Outcome
-	3,  // 33: defender.integration.v1.ActorVerdict.cannot_judge_reason:type_name -> defender.integration.v1.CannotJudgeReason
-	22, // 34: defender.integration.v1.ActorVerdict.device:type_name -> defender.integration.v1.Device
-	35, // [35:35] is the sub-list for method output_type
-	35, // [35:35] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	27, // 27: defender.integration.v1.ProgressEvent.budget:type_name -> defender.integration.v1.BudgetLeft
+	20, // 28: defender.integration.v1.ProgressEvent.covered_since:type_name -> google.protobuf.Timestamp
+	20, // 29: defender.integration.v1.ProgressEvent.reading_back_to:type_name -> google.protobuf.Timestamp
+	20, // 30: defender.integration.v1.GapEvent.floor_time:type_name -> google.protobuf.Timestamp
+	26, // 31: defender.integration.v1.CompletedEvent.pair:type_name -> defender.integration.v1.Pair
+	21, // 32: defender.integration.v1.CompletedEvent.failed_closing:type_name -> defender.integration.v1.Problem
+	19, // 33: defender.integration.v1.CompletedEvent.verdicts:type_name -> defender.integration.v1.ActorVerdict
+	2,  // 34: defender.integration.v1.ActorVerdict.verdict:type_name -> defender.integration.v1.Verdict
+	1,  // 35: defender.integration.v1.ActorVerdict.outcome:type_name -> defender.integration.v1.Outcome
+	3,  // 36: defender.integration.v1.ActorVerdict.cannot_judge_reason:type_name -> defender.integration.v1.CannotJudgeReason
+	22, // 37: defender.integration.v1.ActorVerdict.device:type_name -> defender.integration.v1.Device
+	38, // [38:38] is the sub-list for method output_type
+	38, // [38:38] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_defender_integration_v1_stream_proto_init() }

@@ -176,8 +176,10 @@ type Revision struct {
 	Omission *v1.Omission `protobuf:"bytes,9,opt,name=omission,proto3" json:"omission,omitempty"`
 	// The sequence of the alert's revision before this one; 0 where the journal has none.
 	PreviousSequence uint64 `protobuf:"varint,10,opt,name=previous_sequence,json=previousSequence,proto3" json:"previous_sequence,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Polling had passed its last update when it was read: Microsoft showed it late.
+	ArrivedLate   bool `protobuf:"varint,11,opt,name=arrived_late,json=arrivedLate,proto3" json:"arrived_late,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Revision) Reset() {
@@ -278,6 +280,13 @@ func (x *Revision) GetPreviousSequence() uint64 {
 		return x.PreviousSequence
 	}
 	return 0
+}
+
+func (x *Revision) GetArrivedLate() bool {
+	if x != nil {
+		return x.ArrivedLate
+	}
+	return false
 }
 
 // DeviceFact is what a device source says of a device.
@@ -1106,7 +1115,7 @@ const file_defender_integration_store_v1_store_proto_rawDesc = "" +
 	"deviceFact\x12>\n" +
 	"\x04pair\x18\x04 \x01(\v2(.defender.integration.store.v1.PairProofH\x00R\x04pair\x12U\n" +
 	"\x0efailed_closing\x18\x05 \x01(\v2,.defender.integration.store.v1.FailedClosingH\x00R\rfailedClosingB\x06\n" +
-	"\x04body\"\xca\x03\n" +
+	"\x04body\"\xed\x03\n" +
 	"\bRevision\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12!\n" +
 	"\fcontent_hash\x18\x02 \x01(\fR\vcontentHash\x12\x19\n" +
@@ -1118,7 +1127,8 @@ const file_defender_integration_store_v1_store_proto_rawDesc = "" +
 	"\x03raw\x18\b \x01(\fR\x03raw\x12=\n" +
 	"\bomission\x18\t \x01(\v2!.defender.integration.v1.OmissionR\bomission\x12+\n" +
 	"\x11previous_sequence\x18\n" +
-	" \x01(\x04R\x10previousSequence\"\xb5\x01\n" +
+	" \x01(\x04R\x10previousSequence\x12!\n" +
+	"\farrived_late\x18\v \x01(\bR\varrivedLate\"\xb5\x01\n" +
 	"\n" +
 	"DeviceFact\x127\n" +
 	"\x06device\x18\x01 \x01(\v2\x1f.defender.integration.v1.DeviceR\x06device\x12@\n" +
