@@ -28,6 +28,7 @@ type serveFlags struct {
 	trustedCA  string
 	collecting collector.Settings
 	budget     listValue
+	rereads    listValue
 	log        logFlags
 }
 
@@ -97,6 +98,8 @@ func (f *serveFlags) reading(flags *flagSet) {
 	flags.DurationVar(&f.collecting.FastInterval, "poll-fast", f.collecting.FastInterval, "poll this often while a stream waits")
 	flags.DurationVar(&f.collecting.SlowInterval, "poll-slow", f.collecting.SlowInterval, "poll this often while no stream waits")
 	flags.DurationVar(&f.collecting.Overlap, "poll-overlap", f.collecting.Overlap, "begin each poll this long before the end of the last one")
+	flags.Var(&f.rereads, "reread", "read back by SPAN every INTERVAL, for alerts that Microsoft shows late, as `INTERVAL=SPAN`; \"none\": do not. It can be\n"+
+		"given several times; in the environment, with commas between. Default: 10m=2h and 1h=24h")
 	flags.DurationVar(&f.collecting.ClosingInterval, "closing-interval", f.collecting.ClosingInterval, "begin closing reads of an integration at most this often")
 	flags.DurationVar(&f.collecting.ClosingLimit, "closing-limit", f.collecting.ClosingLimit, "try a closing read for this long before streams complete without one")
 	flags.DurationVar(&f.collecting.DeviceInterval, "device-interval", f.collecting.DeviceInterval, "look up devices this often while a stream asks for Actors")
@@ -126,6 +129,9 @@ func (f *serveFlags) options() (app.Options, error) {
 	}
 	var err error
 	if c.Budgets, err = budgets(c.Budgets, f.budget); err != nil {
+		return app.Options{}, err
+	}
+	if c.Rereads, err = rereads(c.Rereads, f.rereads); err != nil {
 		return app.Options{}, err
 	}
 	// An empty variable counts as not set, so a word is needed to switch these off.
