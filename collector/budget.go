@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -43,12 +44,13 @@ type budgets struct {
 	ledgers    store.Ledgers
 	allowances map[defender.Limit][]Allowance
 
-	mu   sync.Mutex
-	open map[string]*budget
+	mu      sync.Mutex
+	open    map[string]*budget
+	sharing map[string]map[*Collector]struct{} // by application: who spends its budget
 }
 
 func newBudgets(ledgers store.Ledgers, allowances map[defender.Limit][]Allowance) *budgets {
-	return &budgets{ledgers: ledgers, allowances: allowances, open: map[string]*budget{}}
+	return &budgets{ledgers: ledgers, allowances: allowances, open: map[string]*budget{}, sharing: map[string]map[*Collector]struct{}{}}
 }
 
 // application names an application at a tenant, which is what Microsoft counts by, in letters that a ledger's key may have.
@@ -170,11 +172,7 @@ func (b *budget) allowedAt(now time.Time, reserve bool) time.Time {
 		if !reserve {
 			allowed = max(allowed-a.Reserve, 1)
 		}
-		within := 0
-		for i := len(b.calls) - 1; i >= 0 && now.Sub(b.calls[i]) < a.Period; i-- {
-			within++
-		}
-		if within < allowed {
+		if b.within(now, a.Period) < allowed {
 			continue
 		}
 		// The call that must leave the period first.
@@ -183,6 +181,17 @@ func (b *budget) allowedAt(now time.Time, reserve bool) time.Time {
 		}
 	}
 	return at
+}
+
+// within counts the calls of the last period. The caller holds mu.
+func (b *budget) within(now time.Time, period time.Duration) int {
+	first, _ := slices.BinarySearchFunc(b.calls, now.Add(-period), func(call, bound time.Time) int {
+		if call.After(bound) {
+			return 1
+		}
+		return -1
+	})
+	return len(b.calls) - first
 }
 
 // forget drops the calls that no period counts any more.
@@ -272,10 +281,7 @@ func (b *budget) left() []*integrationv1.BudgetLeft {
 	now := time.Now()
 	var all []*integrationv1.BudgetLeft
 	for _, a := range b.allowances {
-		within := 0
-		for i := len(b.calls) - 1; i >= 0 && now.Sub(b.calls[i]) < a.Period; i-- {
-			within++
-		}
+		within := b.within(now, a.Period)
 		all = append(all, &integrationv1.BudgetLeft{
 			Limit:   string(b.limit),
 			Period:  durationpb.New(a.Period),

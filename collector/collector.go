@@ -42,21 +42,24 @@ type Collector struct {
 	record   *storev1.Record
 	members  map[*Member]struct{}
 	closings map[*Member]struct{} // the members that wait for a closing read
+	reaching map[*Member]struct{} // the members that ask for alerts since a time
 	interest map[string]int       // how many members have a key
 	fresh    []string             // keys that came since facts were last appended
 	// unresolved says that a member joined whom no device of the last look-up fits.
 	unresolved bool
 	damaged    bool          // somebody found the journal damaged
-	reach      time.Time     // how far back streams ask for alerts; zero where none does
 	clock      time.Duration // Microsoft's clock less this machine's
 	now        Snapshot
 	changed    chan struct{} // closed and made anew when now changes
 
 	// All that follows belongs to the collector's goroutine.
 	source     Source
+	sharing    string // the application whose budget source spends
 	index      *index
 	facts      map[string][]*fact // those of the journal, by device id, ascending
 	checkpoint *storev1.Checkpoint
+	watching   time.Time // since when this process has polled without a failure, by Microsoft's clock; zero while it does not
+	bare       bare
 	pending    []*storev1.Entry // taken, and not appended yet
 	size       int              // of pending, in bytes
 	plan       plan
@@ -79,6 +82,7 @@ func newCollector(m *Manager, record *storev1.Record) *Collector {
 		record:    record,
 		members:   map[*Member]struct{}{},
 		closings:  map[*Member]struct{}{},
+		reaching:  map[*Member]struct{}{},
 		interest:  map[string]int{},
 		changed:   make(chan struct{}),
 	}
@@ -132,6 +136,7 @@ func (c *Collector) work(ctx context.Context) error {
 			return &storeError{store.ErrDamaged}
 		}
 		c.tellNextPoll()
+		c.tellCoverage()
 		step, at := c.next(time.Now())
 		if wait := time.Until(at); wait > 0 || step == nil {
 			c.sleep(ctx, wait)
@@ -238,6 +243,9 @@ func (c *Collector) connect() error {
 	before := c.plan.record
 	c.plan.record = record
 	c.setState(stateOf(record))
+	if record.GetIntegration().GetPaused() {
+		c.watching = time.Time{}
+	}
 	for _, g := range []*gate{&c.plan.alertGate, &c.plan.devicesGate} {
 		if g.retired {
 			*g = gate{}
@@ -261,7 +269,7 @@ func (c *Collector) connect() error {
 
 // makeSource makes the adapter, or says when to try again.
 func (c *Collector) makeSource(record *storev1.Record) {
-	source, err := c.options.Connect(record, c.budgets.spender(application(record.GetIntegration())))
+	source, err := c.options.Connect(record, c.metrics.counting(c.id, c.budgets.spender(application(record.GetIntegration()))))
 	c.plan.connectError = err
 	if err != nil {
 		c.plan.reconnect = time.Now().Add(c.settings.RetryPermanent)
@@ -269,6 +277,8 @@ func (c *Collector) makeSource(record *storev1.Record) {
 		return
 	}
 	c.source = source
+	c.sharing = application(record.GetIntegration())
+	c.budgets.share(c.sharing, c)
 }
 
 // onlyPausing says that two versions of a record differ in nothing that the adapter is made from.
@@ -286,6 +296,7 @@ func (c *Collector) disconnect() {
 	if c.source != nil {
 		c.source.Close()
 		c.source = nil
+		c.budgets.unshare(c.sharing, c)
 	}
 }
 
@@ -324,9 +335,14 @@ func (c *Collector) take(ctx context.Context, e *defender.Element) error {
 		return nil
 	}
 	now := time.Now()
+	if e.WithoutEvidence && !c.bare.passes(e, now, c.settings.EvidenceWait) {
+		return nil
+	}
 	firstSeen, previous := c.index.before(e.Key, now)
 	entry := newRevision(e, now, firstSeen, previous)
+	entry.GetRevision().ArrivedLate = c.arrivedLate(e)
 	c.metrics.revision(c.id, entry.GetRevision())
+	c.observeLateness(e, now)
 	c.add(entry)
 	if len(c.pending) >= pendingEntries || c.size >= pendingBytes {
 		return c.locked(ctx, c.flush)

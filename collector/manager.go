@@ -35,7 +35,7 @@ func NewManager(options Options) *Manager {
 	if options.Wanted == nil {
 		options.Wanted = func([]string) defender.Wanted { return defender.Wanted{} }
 	}
-	return &Manager{
+	m := &Manager{
 		options: options,
 		budgets: newBudgets(options.Store, options.Settings.Budgets),
 		metrics: newMetrics(options.Metrics),
@@ -43,6 +43,10 @@ func NewManager(options Options) *Manager {
 		byUID:   map[string]*Collector{},
 		changed: make(chan struct{}),
 	}
+	if options.Metrics != nil {
+		options.Metrics.MustRegister(newBudgetGauges(m))
+	}
+	return m
 }
 
 // Run collects until ctx ends, and returns when every collector has stopped.
@@ -184,7 +188,14 @@ func (m *Manager) Collector(ctx context.Context, id, uid string) (*Collector, er
 // Spender returns what is asked before each call that is made for an integration outside its collector, such as a test of its
 // links: such calls count, and leave the reserve alone.
 func (m *Manager) Spender(integration *integrationv1.Integration) defender.SpendFunc {
-	return m.budgets.spender(application(integration))
+	id := integration.GetIntegrationId()
+	spend := m.budgets.spender(application(integration))
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.running[id] == nil {
+		return spend // A metric for whatever id a caller tests would have no bound.
+	}
+	return m.metrics.counting(id, spend)
 }
 
 // Left tells what is left of the budget that an integration spends.

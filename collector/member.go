@@ -16,6 +16,7 @@ type Member struct {
 	keys      []string
 	// Guarded by the collector's mu.
 	closing *Closing
+	reach   time.Time
 	asked   time.Time     // when the closing read was asked for
 	stood   time.Duration // of that, how long the integration was paused
 }
@@ -84,10 +85,12 @@ func (m *Member) SetReach(since time.Time) {
 	c := m.collector
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if since.Before(c.reach) || c.reach.IsZero() {
-		c.reach = since
-		c.wakeUp()
+	if _, ok := c.members[m]; !ok {
+		return
 	}
+	m.reach = since
+	c.reaching[m] = struct{}{}
+	c.wakeUp()
 }
 
 // Leave ends the membership. It may be called more than once.
@@ -100,6 +103,7 @@ func (m *Member) Leave() {
 	}
 	delete(c.members, m)
 	delete(c.closings, m)
+	delete(c.reaching, m)
 	for _, k := range m.keys {
 		if c.interest[k]--; c.interest[k] == 0 {
 			delete(c.interest, k)

@@ -1,11 +1,13 @@
 package collector
 
 import (
+	"context"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"defender-integration/defender"
 	storev1 "defender-integration/gen/defender/integration/store/v1"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
@@ -16,6 +18,8 @@ type metrics struct {
 	failures  *prometheus.CounterVec
 	revisions *prometheus.CounterVec
 	oddities  *prometheus.CounterVec
+	lateness  *prometheus.HistogramVec
+	spent     *prometheus.CounterVec
 }
 
 func newMetrics(registerer prometheus.Registerer) *metrics {
@@ -37,9 +41,19 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 			Namespace: "defender_integration", Name: "oddities_total",
 			Help: "Parts of elements that were not as documented, by kind.",
 		}, []string{"integration_id", "kind"}),
+		lateness: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: "defender_integration", Name: "revision_lateness_seconds",
+			Help: "How long after its last update, by Microsoft's clock, a revision could be read; what was updated while nobody polled is left out.",
+			// From a poll's interval, over the overlap and the spans of the deeper reads, to a day.
+			Buckets: []float64{1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400},
+		}, []string{"integration_id"}),
+		spent: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "defender_integration", Name: "calls_total",
+			Help: "Calls at Microsoft that were counted against a limit, tests of the connection among them.",
+		}, []string{"integration_id", "limit"}),
 	}
 	if registerer != nil {
-		registerer.MustRegister(m.reads, m.failures, m.revisions, m.oddities)
+		registerer.MustRegister(m.reads, m.failures, m.revisions, m.oddities, m.lateness, m.spent)
 	}
 	return m
 }
@@ -59,6 +73,21 @@ func (m *metrics) revision(id string, r *storev1.Revision) {
 	}
 }
 
+func (m *metrics) late(id string, by time.Duration) {
+	m.lateness.WithLabelValues(id).Observe(by.Seconds())
+}
+
+// counting returns a spender that counts what it lets through.
+func (m *metrics) counting(id string, spend defender.SpendFunc) defender.SpendFunc {
+	return func(ctx context.Context, limit defender.Limit) error {
+		err := spend(ctx, limit)
+		if err == nil {
+			m.spent.WithLabelValues(id, string(limit)).Inc()
+		}
+		return err
+	}
+}
+
 // forget drops the metrics of an integration that is no more.
 func (m *metrics) forget(id string) {
 	labels := prometheus.Labels{"integration_id": id}
@@ -66,4 +95,6 @@ func (m *metrics) forget(id string) {
 	m.failures.DeletePartialMatch(labels)
 	m.revisions.DeletePartialMatch(labels)
 	m.oddities.DeletePartialMatch(labels)
+	m.lateness.DeletePartialMatch(labels)
+	m.spent.DeletePartialMatch(labels)
 }

@@ -21,6 +21,8 @@ type Settings struct {
 	Overlap time.Duration
 	// Rereads reach deeper, less often.
 	Rereads []Reread
+	// EvidenceWait is how long an alert that comes without its evidence is waited for before it is taken as it is.
+	EvidenceWait time.Duration
 	// ClosingInterval is the least time between the beginnings of two closing reads of one integration.
 	ClosingInterval time.Duration
 	// ClosingLimit is how long after it was due a closing read is tried before the streams that wait for it are told that there
@@ -36,6 +38,8 @@ type Settings struct {
 	// RetentionAge and RetentionBytes bound a journal; what is older or beyond is dropped from its front.
 	RetentionAge   time.Duration
 	RetentionBytes uint64
+	// UpstreamRetention is how long Microsoft keeps alerts: nothing older is asked for.
+	UpstreamRetention time.Duration
 	// TrimInterval lies between two looks at those bounds.
 	TrimInterval time.Duration
 	// Budgets are how many calls this service allows itself of each limit, below what Microsoft does.
@@ -61,6 +65,7 @@ func DefaultSettings() Settings {
 		SlowInterval:    time.Minute,
 		Overlap:         5 * time.Minute,
 		Rereads:         []Reread{{Interval: 10 * time.Minute, Span: 2 * time.Hour}, {Interval: time.Hour, Span: 24 * time.Hour}},
+		EvidenceWait:    10 * time.Minute,
 		ClosingInterval: 30 * time.Second,
 		ClosingLimit:    15 * time.Minute,
 		DeviceInterval:  5 * time.Minute,
@@ -70,7 +75,9 @@ func DefaultSettings() Settings {
 		RetryPermanent:  time.Minute,
 		RetentionAge:    30 * 24 * time.Hour,
 		RetentionBytes:  2 << 30,
-		TrimInterval:    time.Minute,
+		// https://learn.microsoft.com/en-us/defender-endpoint/data-storage-privacy. Graph's alerts are kept as the tenant says.
+		UpstreamRetention: 180 * 24 * time.Hour,
+		TrimInterval:      time.Minute,
 		Budgets: map[defender.Limit][]Allowance{
 			// Microsoft: 150 a minute.
 			defender.LimitGraphAlerts: {{Period: time.Minute, Calls: 120, Reserve: 24}},

@@ -16,9 +16,11 @@ type plan struct {
 
 	poll        time.Time // when the last poll began
 	rereads     []time.Time
-	closing     time.Time // when the last closing read began
-	readBack    time.Time // when the last reading back began
-	devices     time.Time // when the last look-up of devices began
+	pollPace    time.Duration // how far apart polls are so that the budget lasts
+	closing     time.Time     // when the last closing read began
+	closingPace time.Duration // likewise
+	readBack    time.Time     // when the last reading back began
+	devices     time.Time     // when the last look-up of devices began
 	trim        time.Time
 	saved       time.Time // polled_through as it was last made durable
 	alertGate   gate
@@ -96,11 +98,10 @@ func (c *Collector) next(now time.Time) (step, time.Time) {
 			propose(func(context.Context) error { return nil }, c.plan.reconnect) // connecting is tried before each step
 		} else {
 			if due, ok := c.closingDue(); ok {
-				gated(c.close, laterOf(due, c.plan.closing.Add(c.settings.ClosingInterval)), c.plan.alertGate)
+				gated(c.close, laterOf(due, c.plan.closing.Add(max(c.settings.ClosingInterval, c.plan.closingPace))), c.plan.alertGate)
 			}
-			nextPoll := c.plan.poll.Add(c.interval())
-			gated(c.poll, nextPoll, c.plan.alertGate)
-			if c.uncovered(now) {
+			gated(c.poll, c.plan.poll.Add(max(c.interval(), c.plan.pollPace)), c.plan.alertGate)
+			if !c.uncovered(now).IsZero() {
 				gated(c.readBack, c.plan.readBack.Add(c.settings.ClosingInterval), c.plan.alertGate)
 			}
 			if c.source.Devices() != nil && len(c.interest) > 0 {

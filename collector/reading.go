@@ -27,6 +27,9 @@ func (c *Collector) poll(ctx context.Context) error {
 	if pair == nil {
 		return err
 	}
+	if c.watching.IsZero() {
+		c.watching = pair.GetThrough().AsTime()
+	}
 	c.checkpoint.PolledThrough = pair.GetThrough()
 	if through := pair.GetThrough().AsTime(); c.checkpoint.GetLastSequence() != before || through.Sub(c.plan.saved) >= saveInterval {
 		if err := c.locked(ctx, c.save); err != nil {
@@ -55,7 +58,7 @@ func (c *Collector) pollSince() time.Time {
 func (c *Collector) nextPoll() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return laterOf(c.plan.poll.Add(c.interval()), c.plan.alertGate.until)
+	return laterOf(c.plan.poll.Add(max(c.interval(), c.plan.pollPace)), c.plan.alertGate.until)
 }
 
 // tellNextPoll tells when the next poll is due, where it is other than was told: streams came or went.
@@ -78,29 +81,6 @@ func (c *Collector) reread(ctx context.Context, i int) error {
 	return c.prove(ctx, pair, true)
 }
 
-// readBack reads back to where streams ask for alerts from, once for all that ask, never below the floor and what is kept.
-func (c *Collector) readBack(ctx context.Context) error {
-	c.plan.readBack = time.Now()
-	c.mu.Lock()
-	since := laterOf(c.reach, time.Now().Add(-c.settings.RetentionAge))
-	c.mu.Unlock()
-	pair, err := c.read(ctx, integrationv1.Pair_DEPTH_REREAD, since)
-	if pair == nil {
-		return err
-	}
-	return c.prove(ctx, pair, true)
-}
-
-// uncovered says whether streams ask for alerts from before what was read. The caller holds mu.
-func (c *Collector) uncovered(now time.Time) bool {
-	covered := c.checkpoint.GetPolledSince()
-	if c.reach.IsZero() || covered == nil {
-		return false
-	}
-	wanted := laterOf(laterOf(c.reach, now.Add(-c.settings.RetentionAge)), timeOf(c.checkpoint.GetFloorTime()))
-	return wanted.Before(covered.AsTime())
-}
-
 // read reads everything since a time. It returns the pair where the read was whole; otherwise no pair, with an error only where
 // the store failed.
 func (c *Collector) read(ctx context.Context, depth integrationv1.Pair_Depth, since time.Time) (*integrationv1.Pair, error) {
@@ -108,16 +88,21 @@ func (c *Collector) read(ctx context.Context, depth integrationv1.Pair_Depth, si
 		since = floor
 	}
 	announce.Point(announce.Poll)
+	c.bare.begin()
 	began := time.Now()
 	read, err := c.source.Alerts().ReadAlerts(ctx, since, c.index.known, func(e *defender.Element) error { return c.take(ctx, e) })
 	if _, ok := errors.AsType[*storeError](err); ok {
 		return nil, err
+	}
+	if err == nil {
+		err = c.bare.end()
 	}
 	// What was read is good, also where the rest could not be.
 	if flushErr := c.locked(ctx, c.flush); flushErr != nil {
 		return nil, flushErr
 	}
 	c.metrics.read(c.id, depth, time.Since(began), err)
+	c.setPace(depth, read.Calls)
 	if err != nil {
 		c.failed(ctx, err)
 		return nil, nil
@@ -150,6 +135,7 @@ func (c *Collector) failed(ctx context.Context, err error) {
 		c.log.WarnContext(ctx, "a deeper read is left out: the budget's share for it is spent", "error", err)
 		return
 	}
+	c.watching = time.Time{}
 	problem, until := c.plan.alertGate.note(c.settings, err)
 	c.log.WarnContext(ctx, "reading alerts failed", "reason", problem.GetReason(), "error", err, "again_at", c.plan.alertGate.until)
 	c.setProblem(problem, until, c.nextPoll())
@@ -163,10 +149,14 @@ func (g *gate) note(settings Settings, err error) (*integrationv1.Problem, time.
 		e = &defender.Error{Problem: problemOf(err)}
 	}
 	g.fail(settings, time.Now(), e.RetryAt, e.Permanent)
+	throttled := g.told
 	switch e.Problem.GetReason() {
 	case integrationv1.ErrorReason_ERROR_REASON_API_RETIRED:
 		g.retired = true
 	case integrationv1.ErrorReason_ERROR_REASON_THROTTLED, integrationv1.ErrorReason_ERROR_REASON_BUDGET_SPENT:
+		throttled = true
+	}
+	if throttled {
 		return e.Problem, g.until
 	}
 	return e.Problem, time.Time{}

@@ -21,7 +21,7 @@ type Snapshot struct {
 	Problem *integrationv1.Problem
 	// NextPoll is when the next poll is due; zero where none is.
 	NextPoll time.Time
-	// ThrottledUntil is until when nothing is called, where Microsoft said so; else zero.
+	// ThrottledUntil is until when nothing is called, where Microsoft said so or the budget is spent; else zero.
 	ThrottledUntil time.Time
 	// Paused says that nothing is called.
 	Paused bool
@@ -31,6 +31,12 @@ type Snapshot struct {
 	DeviceProblem *integrationv1.Problem
 	// DeviceSource is the kind of the integration's device source.
 	DeviceSource integrationv1.DeviceSource_Kind
+	// Budget is what was left of the limits that the integration spends when it last read.
+	Budget []*integrationv1.BudgetLeft
+	// Covered is since when everything was read without a break; zero before the first read.
+	Covered time.Time
+	// ReadingBack is where to the collector reads back, since streams ask for alerts from before Covered; zero where none does.
+	ReadingBack time.Time
 
 	state    integrationv1.IntegrationStatus_State
 	since    time.Time
@@ -57,9 +63,6 @@ func (c *Collector) Snapshot() (Snapshot, <-chan struct{}) {
 // Status returns how the integration does.
 func (c *Collector) Status() *integrationv1.IntegrationStatus {
 	s, _ := c.Snapshot()
-	c.mu.Lock()
-	integration := c.record.GetIntegration()
-	c.mu.Unlock()
 	status := &integrationv1.IntegrationStatus{
 		State:            s.state,
 		StateSince:       timestamppb.New(s.since),
@@ -67,7 +70,7 @@ func (c *Collector) Status() *integrationv1.IntegrationStatus {
 		Problem:          s.Problem,
 		NextPollTime:     stampOf(s.NextPoll),
 		ThrottledUntil:   stampOf(s.ThrottledUntil),
-		Budget:           c.budgets.left(application(integration), defender.LimitsOf(integration)...),
+		Budget:           c.budgetLeft(),
 	}
 	for _, p := range s.Pairs {
 		status.Pairs = append(status.Pairs, p.Pair)
@@ -76,6 +79,14 @@ func (c *Collector) Status() *integrationv1.IntegrationStatus {
 		status.Problem = s.DeviceProblem
 	}
 	return status
+}
+
+// budgetLeft tells what is left of the limits that the integration spends.
+func (c *Collector) budgetLeft() []*integrationv1.BudgetLeft {
+	c.mu.Lock()
+	integration := c.record.GetIntegration()
+	c.mu.Unlock()
+	return c.budgets.left(application(integration), defender.LimitsOf(integration)...)
 }
 
 // update changes the present and tells who waits for it.
@@ -108,7 +119,9 @@ func (c *Collector) setProblem(problem *integrationv1.Problem, until, nextPoll t
 	case integrationv1.ErrorReason_ERROR_REASON_API_RETIRED:
 		state, nextPoll = integrationv1.IntegrationStatus_STATE_RETIRED, time.Time{}
 	}
+	budget := c.budgetLeft()
 	c.update(func(s *Snapshot) {
+		s.Budget = budget
 		s.Problem = since(problem, s.Problem)
 		s.ThrottledUntil, s.NextPoll = until, nextPoll
 		if s.state != state {
@@ -128,8 +141,9 @@ func since(problem, before *integrationv1.Problem) *integrationv1.Problem {
 
 // setGood tells of a good read.
 func (c *Collector) setGood(pair *integrationv1.Pair) {
-	sequence, nextPoll := c.checkpoint.GetLastSequence(), c.nextPoll()
+	sequence, nextPoll, budget := c.checkpoint.GetLastSequence(), c.nextPoll(), c.budgetLeft()
 	c.update(func(s *Snapshot) {
+		s.Budget = budget
 		pairs := []PairAt{{Pair: pair, Sequence: sequence}}
 		for _, p := range s.Pairs {
 			if p.Pair.GetDepth() != pair.GetDepth() {

@@ -47,6 +47,9 @@ type Element struct {
 	Updated time.Time
 	// ReadTime says that Updated is not Microsoft's.
 	ReadTime bool
+	// WithoutEvidence says that it is an alert that came without the evidence which its API tells with each: no revision of it, unless
+	// Microsoft says nothing else of it.
+	WithoutEvidence bool
 	// ContentHash is the SHA-256 of the canonical content: key order, white space and the order of evidence do not count.
 	ContentHash [32]byte
 	// Alert is the decoded element. It shares nothing with Raw and belongs to yield.

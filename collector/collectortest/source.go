@@ -104,7 +104,8 @@ func (s *Source) Devices() defender.DeviceSource {
 // Close does nothing.
 func (s *Source) Close() {}
 
-// ReadAlerts serves the newest visible revision of each alert, oldest update first.
+// ReadAlerts serves the newest visible revision of each alert, oldest update first. One without evidence is served as one that came
+// without it.
 func (s *Source) ReadAlerts(
 	ctx context.Context, since time.Time, known defender.KnownFunc, yield func(*defender.Element) error,
 ) (defender.Read, error) {
@@ -121,6 +122,7 @@ func (s *Source) ReadAlerts(
 		e := &defender.Element{
 			Raw: raw, RawHash: sha256.Sum256(raw), ContentHash: sha256.Sum256(raw),
 			Key: alert.GetId(), Updated: alert.GetLastUpdateTime().AsTime(), Alert: proto.CloneOf(alert),
+			WithoutEvidence: len(alert.GetEvidence()) == 0,
 		}
 		if _, ok := known(e.RawHash); ok {
 			e.Known = true

@@ -43,7 +43,9 @@ func (d *Decoder) Decode(raw []byte) (reading.Decoded, error) {
 	}
 	r := &row{alert: &integrationv1.Alert{ServiceSource: serviceSource}, device: &integrationv1.DeviceEvidence{}}
 	r.alert.Oddities = lenient.Read(&d.document, d.fields, r, propertyID, propertyUpdated, propertyEvidence)
-	return reading.NewDecoded(r.finish(), d.document.ContentHash(propertyEvidence)), nil
+	decoded := reading.NewDecoded(r.finish(), d.document.ContentHash(propertyEvidence))
+	decoded.WithoutEvidence = reading.LacksEvidence(&d.document, r.alert, propertyEvidence)
+	return decoded, nil
 }
 
 // row is an alert while it is read: what its evidence will be made of stands beside it.

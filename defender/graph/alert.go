@@ -33,7 +33,11 @@ func (d *Decoder) Decode(raw []byte) (reading.Decoded, error) {
 	}
 	alert := &integrationv1.Alert{}
 	alert.Oddities = lenient.Read(&d.document, d.fields, alert, propertyID, propertyUpdated)
-	return reading.NewDecoded(alert, d.document.ContentHash(propertyEvidence)), nil
+	decoded := reading.NewDecoded(alert, d.document.ContentHash(propertyEvidence))
+	if decoded.WithoutEvidence = reading.LacksEvidence(&d.document, alert, propertyEvidence); decoded.WithoutEvidence {
+		alert.Oddities = append(alert.Oddities, &integrationv1.Oddity{Kind: integrationv1.Oddity_KIND_MISSING_FIELD, Path: "/" + propertyEvidence})
+	}
+	return decoded, nil
 }
 
 // alertFields are the properties of an alert, all that the metadata of v1.0 declares

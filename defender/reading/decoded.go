@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 
+	"defender-integration/defender/lenient"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
 
@@ -22,6 +23,15 @@ type Decoded struct {
 	ContentHash [sha256.Size]byte
 	// Alert is the element in the contract's shape. It shares nothing with the bytes that it was read from.
 	Alert *integrationv1.Alert
+	// WithoutEvidence says that the element is an alert without the evidence that its API tells with each.
+	WithoutEvidence bool
+}
+
+// LacksEvidence says whether an element is an alert, as one has an id and a title, that came without a list of evidence, which its
+// API tells with every alert, be it empty. What is no alert at all is only odd.
+func LacksEvidence(document *lenient.Document, alert *integrationv1.Alert, evidence string) bool {
+	list, ok := document.Root().Member(evidence)
+	return alert.GetId() != "" && alert.GetTitle() != "" && (!ok || list.Empty())
 }
 
 // NewDecoded returns a decoded element with its key.

@@ -141,6 +141,7 @@ func (e *Elements) fill(element *defender.Element) (time.Time, error) {
 		return time.Time{}, e.Invalid("holds an element that is no JSON.")
 	}
 	element.Key, element.ContentHash, element.Alert = decoded.Key, decoded.ContentHash, decoded.Alert
+	element.WithoutEvidence = decoded.WithoutEvidence
 	var updated time.Time
 	if at := decoded.Alert.GetLastUpdateTime(); at != nil {
 		updated = at.AsTime()

@@ -30,6 +30,7 @@ func (s *session) alertEvent(rev *storev1.Revision, matches []*integrationv1.Act
 		FirstSeenTime:   rev.GetFirstSeenTime(),
 		SeenTime:        rev.GetSeenTime(),
 		Late:            match.Late(alert, s.window, s.onTime),
+		ArrivedLate:     rev.GetArrivedLate(),
 	}
 	if s.request.GetIncludeRaw() {
 		e.Raw = rev.GetRaw()
@@ -124,6 +125,9 @@ func (s *session) progressEvent(now collector.Snapshot, caughtUp bool) *integrat
 		NextPollTime:   stampOf(now.NextPoll),
 		ThrottledUntil: stampOf(now.ThrottledUntil),
 		Problem:        now.Problem,
+		Budget:         now.Budget,
+		CoveredSince:   stampOf(now.Covered),
+		ReadingBackTo:  stampOf(now.ReadingBack),
 	}
 	for _, p := range now.Pairs {
 		if p.Sequence <= s.position.sequence {

@@ -1,0 +1,65 @@
+package collector_test
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"defender-integration/collector"
+	integrationv1 "defender-integration/gen/defender/integration/v1"
+)
+
+// An alert that comes without its evidence is no revision, and the read that met it no pair; all others go through. With its evidence
+// it is taken; where Microsoft says nothing else for ten minutes, as it is.
+func TestAlertWithoutEvidence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, collector.DefaultSettings())
+		defer func() { b.stop() }()
+		c := b.collector()
+		time.Sleep(time.Minute)
+		now := time.Now()
+		bare := func(id string) *integrationv1.Alert {
+			a := titled(id, "bare", now)
+			a.Evidence = nil
+			return a
+		}
+		b.source.Put(bare("soon whole"), now)
+		b.source.Put(titled("beside it", "whole", now), now)
+		b.source.Put(titled("soon whole", "whole", now), now.Add(5*time.Minute))
+		time.Sleep(4 * time.Minute)
+		if got, want := b.revisions(), []string{"beside it whole"}; !slices.Equal(got, want) {
+			t.Errorf("revisions %q, want %q", got, want)
+		}
+		s, _ := c.Snapshot()
+		if s.Problem.GetReason() != integrationv1.ErrorReason_ERROR_REASON_EVIDENCE_MISSING {
+			t.Errorf("the problem told is %v", s.Problem)
+		}
+		for _, p := range s.Pairs {
+			if p.Pair.GetThrough().AsTime().After(now) {
+				t.Errorf("the pair %v passes an alert that was not taken", p.Pair)
+			}
+		}
+		time.Sleep(4 * time.Minute)
+		if got, want := b.revisions(), []string{"beside it whole", "soon whole whole"}; !slices.Equal(got, want) {
+			t.Errorf("with its evidence: revisions %q, want %q", got, want)
+		}
+		if s, _ = c.Snapshot(); s.Problem != nil {
+			t.Errorf("the problem told is %v still", s.Problem)
+		}
+		now = time.Now()
+		b.source.Put(bare("never whole"), now)
+		time.Sleep(9 * time.Minute)
+		if got := b.revisions(); len(got) != 2 {
+			t.Errorf("too soon: revisions %q", got)
+		}
+		time.Sleep(4 * time.Minute)
+		if got, want := b.revisions(), []string{"beside it whole", "soon whole whole", "never whole bare"}; !slices.Equal(got, want) {
+			t.Errorf("after ten minutes: revisions %q, want %q", got, want)
+		}
+		time.Sleep(20 * time.Minute)
+		if s, _ = c.Snapshot(); s.Problem != nil || len(b.revisions()) != 3 {
+			t.Errorf("taken once and for all: %q, %v", b.revisions(), s.Problem)
+		}
+	})
+}
