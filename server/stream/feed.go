@@ -269,9 +269,7 @@ func (f *feed) unsubscribe(s *subscriber) {
 		}
 	}
 	for k := range s.alerts {
-		if delete(f.byAlert[k], s); len(f.byAlert[k]) == 0 {
-			delete(f.byAlert, k)
-		}
+		f.ignoreAlert(s, k)
 	}
 }
 

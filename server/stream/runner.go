@@ -313,6 +313,7 @@ func (r *runner) tellGap(ctx context.Context) error {
 	}
 	behind := s.position.sequence+1 < first
 	s.told = first
+	s.forget(first)
 	if !behind {
 		return nil
 	}

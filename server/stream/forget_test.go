@@ -1,0 +1,45 @@
+package stream_test
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"defender-integration/collector"
+	"defender-integration/collector/collectortest"
+)
+
+// A stream forgets the alerts that trimming dropped, as one that is resumed then never knew of them: both tell the same of what comes
+// later, and one that runs for long does not remember ever more.
+func TestTrimmedAlertsAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		settings := collector.DefaultSettings()
+		settings.RetentionAge = time.Hour
+		h := newHouse(t, settings)
+		defer h.stop()
+		h.source.SetDevices(collectortest.Device(deviceOne, "ws-one.contoso.test", time.Now()))
+		request := following(actorNamed("one", "ws-one"))
+		running, ended := h.open(request), h.open(request)
+		time.Sleep(time.Minute)
+		h.source.Put(collectortest.Alert("a1", deviceOne, "", time.Now()), time.Now())
+		time.Sleep(30 * time.Minute)
+		h.source.Put(collectortest.Alert("a2", deviceOne, "", time.Now()), time.Now())
+		time.Sleep(35 * time.Minute)
+		before := ended.close()
+		// The revision of a1 that was sent is gone, that of a2 is not; neither alert is about the Actor's device any more.
+		again := h.open(resumed(request, lastToken(before)))
+		h.source.Put(collectortest.Alert("a1", deviceTwo, "", time.Now()), time.Now())
+		h.source.Put(collectortest.Alert("a2", deviceTwo, "", time.Now()), time.Now())
+		time.Sleep(time.Minute)
+		h.source.Put(collectortest.Alert("a1", deviceOne, "", time.Now()), time.Now())
+		time.Sleep(time.Minute)
+		want := []string{"KIND_UPDATED a2 A test alert", "KIND_NEW a1 A test alert"}
+		if got := journalled(again.close()); !slices.Equal(got, want) {
+			t.Errorf("the stream that was resumed: %q, want %q (err %v)", got, want, again.err)
+		}
+		if got := journalled(running.close())[2:]; !slices.Equal(got, want) {
+			t.Errorf("the stream that ran: %q, want %q (err %v)", got, want, running.err)
+		}
+	})
+}
