@@ -6,8 +6,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
+
 	"defender-integration/collector"
 	"defender-integration/collector/collectortest"
+	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
 
 // A stream forgets the alerts that trimming dropped, as one that is resumed then never knew of them: both tell the same of what comes
@@ -40,6 +43,42 @@ func TestTrimmedAlertsAreForgotten(t *testing.T) {
 		}
 		if got := journalled(running.close())[2:]; !slices.Equal(got, want) {
 			t.Errorf("the stream that ran: %q, want %q (err %v)", got, want, running.err)
+		}
+	})
+}
+
+// A stream whose first event is not taken while the journal is trimmed has missed nothing that is about its window, and knows its Actor's
+// device still: no gap is told, and it is judged.
+func TestTrimmedWhileAStreamBegins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		settings := collector.DefaultSettings()
+		settings.RetentionAge = time.Hour
+		h := newHouse(t, settings)
+		defer h.stop()
+		h.source.SetDevices(collectortest.Device(deviceOne, "ws-one.contoso.test", time.Now()))
+		first := h.open(following(actorNamed("one", "ws-one")))
+		defer first.close()
+		time.Sleep(time.Minute)
+		h.source.Put(collectortest.Alert("a1", deviceOne, "", time.Now()), time.Now())
+		time.Sleep(54 * time.Minute)
+
+		request := boundedRequest(actorNamed("one", "ws-one"))
+		request.Tolerance = durationpb.New(0)
+		var events []*integrationv1.StreamAlertsResponse
+		err := h.streams.Stream(t.Context(), request, func(r *integrationv1.StreamAlertsResponse) error {
+			if len(events) == 0 {
+				time.Sleep(10 * time.Minute)
+			}
+			events = append(events, r)
+			return nil
+		})
+		for _, e := range events {
+			if gap := e.GetGap(); gap != nil {
+				t.Errorf("a gap: %v", gap)
+			}
+		}
+		if got, want := journalled(events), []string{"one VERDICT_MISSED"}; !slices.Equal(got, want) {
+			t.Errorf("%q, want %q (err %v): %v", got, want, err, events[len(events)-1])
 		}
 	})
 }

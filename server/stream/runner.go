@@ -36,7 +36,6 @@ type runner struct {
 
 // rebuild brings a session to the position of a token, by passing what lies before it again.
 func (s *session) rebuild(ctx context.Context, to position) error {
-	s.told, _, _ = s.feed.bounds()
 	if s.subscriber.every {
 		s.position = to
 		return nil
@@ -294,11 +293,7 @@ func (r *runner) tell(response *integrationv1.StreamAlertsResponse) error {
 func (r *runner) tellFloor() error {
 	s := r.session
 	first, _, floor := s.feed.bounds()
-	if s.told != 0 {
-		return nil
-	}
-	s.told = first
-	if !s.explicit || first <= 1 || !s.window.Start.Add(-s.tolerance).Before(floor) {
+	if !s.fresh || !s.explicit || first <= 1 || !s.window.Start.Add(-s.tolerance).Before(floor) {
 		return nil
 	}
 	return r.gap(floor, "The window begins before what the journal still holds: it cannot be judged whole.")
@@ -311,17 +306,31 @@ func (r *runner) tellGap(ctx context.Context) error {
 	if first <= s.told {
 		return nil
 	}
-	behind := s.position.sequence+1 < first
+	behind, missed := s.position.sequence+1 < first, s.missed(first, floor)
 	s.told = first
 	s.forget(first)
-	if !behind {
+	if behind {
+		s.position = position{first - 1, wholeEntry}
+	}
+	if behind || !r.caughtUp {
+		// What was dropped while the session was begun or rebuilt may hold facts that it has not taken.
+		if err := s.recall(ctx); err != nil {
+			return err
+		}
+	}
+	if !behind || !missed {
 		return nil
 	}
-	s.position = position{first - 1, wholeEntry}
-	if err := s.recall(ctx); err != nil {
-		return err
-	}
 	return r.gap(floor, "The journal was trimmed before this stream had read it.")
+}
+
+// missed says whether what was dropped before the first entry could have been sent by a stream that had not passed it: not so where all
+// of it lies before the stream's start, or was last updated before its window, and is no later revision of an alert that was sent.
+func (s *session) missed(first uint64, floor time.Time) bool {
+	if !s.explicit {
+		return s.scanFrom() < first
+	}
+	return len(s.sent) > 0 || s.window.Start.Add(-s.tolerance).Before(floor)
 }
 
 func (r *runner) gap(floor time.Time, explanation string) error {

@@ -46,7 +46,8 @@ type session struct {
 	token    *storev1.ResumeToken                             // of this stream, but for the position
 	sent     map[string]uint64                                // by alert key: the sequence of the revision sent last; unused where every device is asked for
 	begun    []string                                         // the alerts that were first sent since the sequences to come were asked for
-	told     uint64                                           // the first entry when a gap was last told
+	fresh    bool                                             // it was begun without a token
+	told     uint64                                           // the first entry when the session was begun, or last looked for a gap
 	pairs    map[integrationv1.Pair_Depth]*integrationv1.Pair // the newest of each depth behind which all was sent
 }
 

@@ -207,9 +207,10 @@ func (s *Streams) begin(
 	if err := f.await(ctx, checkpoint.GetLastSequence()); err != nil {
 		return nil, err
 	}
+	first, last, floor := f.bounds()
 	if token == nil {
 		session := newSession(request, f, fresh)
-		first, _, _ := f.bounds()
+		session.fresh, session.told = true, first
 		session.position.sequence = max(session.position.sequence, first-1)
 		if err := session.recall(ctx); err != nil {
 			session.close()
@@ -217,7 +218,6 @@ func (s *Streams) begin(
 		}
 		return session, nil
 	}
-	first, last, floor := f.bounds()
 	oldest := proto.CloneOf(token)
 	oldest.Uid, oldest.Identity, oldest.Completed = uid, f.identity, false
 	oldest.Sequence, oldest.Ordinal = first-1, wholeEntry
@@ -242,6 +242,7 @@ func (s *Streams) begin(
 		return nil, err
 	}
 	session := newSession(request, f, token)
+	session.told = first
 	if err := session.rebuild(ctx, position{token.GetSequence(), token.GetOrdinal()}); err != nil {
 		session.close()
 		return nil, err
