@@ -5,6 +5,8 @@ TOOL = go tool -modfile=tools/go.mod
 # How many kills `make kill` makes, and from which seed.
 KILLS ?= 300
 SEED ?= 1
+# How long `make soak` lasts, from SEED.
+SOAK ?= 1h
 # How long `make fuzz` spends on each target.
 FUZZTIME ?= 30s
 # What `make docker` calls the image.
@@ -48,6 +50,10 @@ bench: ## run the benchmarks, then the whole way of 100,000 alerts (Linux)
 .PHONY: kill
 kill: ## kill the service KILLS times (default 300) while a client streams, from SEED (default 1)
 	ACCEPTANCE_KILLS=$(KILLS) ACCEPTANCE_SEED=$(SEED) go test -count 1 -timeout 0 -v -run '^TestKill' ./acceptance
+
+.PHONY: soak
+soak: ## let 1,000 streams run for SOAK (default 1h), with faults from SEED (default 1)
+	ACCEPTANCE_SOAK=$(SOAK) ACCEPTANCE_SEED=$(SEED) go test -count 1 -timeout 0 -v -run '^TestSoak$$' ./acceptance
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (default 30s)

@@ -31,6 +31,7 @@ const patience = 60 * time.Second
 type house struct {
 	microsoft *defendertest.Server
 	tenant    *defendertest.Tenant
+	app       *defendertest.Application
 	program   string
 	dir       string
 	socket    string
@@ -62,7 +63,7 @@ func newHouse(t *testing.T, program string) *house {
 	})
 	h := &house{microsoft: microsoft, program: program, dir: dir, socket: filepath.Join(dir, "s")}
 	h.tenant = microsoft.AddTenant(defendertest.RunTenantID, "contoso.test")
-	h.tenant.AddApplication(defendertest.RunAppID, defendertest.RunSecret, defendertest.RoleSecurityAlertRead, defendertest.RoleMachineRead)
+	h.app = h.tenant.AddApplication(defendertest.RunAppID, defendertest.RunSecret, defendertest.RoleSecurityAlertRead, defendertest.RoleMachineRead)
 	for _, device := range defendertest.SampleDevices() {
 		device.LastSeen = microsoft.Now()
 		h.tenant.AddDevice(device)
