@@ -232,10 +232,14 @@ func (r *soakRun) end() {
 	r.leave()
 	r.streaming.Wait()
 	r.audit()
+	refusals := map[string]int{}
 	for _, line := range r.lines {
 		for reason, times := range line.refusals() {
-			r.t.Errorf("streams were ended %d times by the service, with %s", times, reason)
+			refusals[reason.String()] += times
 		}
+	}
+	if len(refusals) > 0 {
+		r.t.Errorf("the service ended streams: %s\n%s", counts(refusals), r.ended())
 	}
 	r.service.Stop(r.t)
 	for line := range strings.Lines(r.service.Output()) {
@@ -243,6 +247,20 @@ func (r *soakRun) end() {
 			r.t.Errorf("the service wrote: %s", line)
 		}
 	}
+}
+
+// ended returns some lines of the service's log about calls that ended otherwise than by a cut connection.
+func (r *soakRun) ended() string {
+	const most = 10
+	var text strings.Builder
+	n := 0
+	for line := range strings.Lines(r.service.Output()) {
+		if strings.Contains(line, "finished call") && !strings.Contains(line, "transport is closing") && n < most {
+			text.WriteString(line)
+			n++
+		}
+	}
+	return text.String()
 }
 
 // report logs what happened and fails where something grew.
