@@ -1,6 +1,7 @@
 package acceptance_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -83,7 +84,7 @@ func TestSoak(t *testing.T) {
 		t.Parallel()
 	}
 	t.Logf("ACCEPTANCE_SOAK=%s ACCEPTANCE_SEED=%d", s.length, s.seed)
-	r := &soakRun{t: t, settings: s, house: newHouse(t, service(t))}
+	r := &soakRun{t: t, settings: s, house: newHouse(t, service(t)), refusals: map[string]int{}}
 	r.begin()
 	r.live()
 	r.finish()
@@ -103,6 +104,7 @@ type soakRun struct {
 	lines    []*soakLine
 	streams  []*soakStream
 	gauges   *soakGauges
+	refusals map[string]int // for which reasons the service ended streams, and how often
 
 	working   sync.WaitGroup     // script and trouble
 	rest      context.CancelFunc // lets them end
@@ -232,14 +234,17 @@ func (r *soakRun) end() {
 	r.leave()
 	r.streaming.Wait()
 	r.audit()
-	refusals := map[string]int{}
 	for _, line := range r.lines {
 		for reason, times := range line.refusals() {
-			refusals[reason.String()] += times
+			r.refusals[reason.String()] += times
+			// The disk of a loaded machine may be slow; the streams resume by themselves.
+			if reason != integrationv1.ErrorReason_ERROR_REASON_STORE_UNAVAILABLE {
+				r.t.Errorf("the service ended streams %d times with %s", times, reason)
+			}
 		}
 	}
-	if len(refusals) > 0 {
-		r.t.Errorf("the service ended streams: %s\n%s", counts(refusals), r.ended())
+	if len(r.refusals) > 0 {
+		r.t.Logf("the service ended streams: %s\n%s", counts(r.refusals), r.ended())
 	}
 	r.service.Stop(r.t)
 	for line := range strings.Lines(r.service.Output()) {
@@ -285,6 +290,7 @@ func (r *soakRun) report() {
 		{"revisions delivered; lost, twice", fmt.Sprintf("%d; 0, 0", delivered)},
 		{"bounded streams completed, and begun anew", strconv.Itoa(completed)},
 		{"streams resumed", strconv.Itoa(begun - len(r.streams) - completed)},
+		{"streams ended by the service", cmp.Or(counts(r.refusals), "0")},
 		{"connections cut", strconv.Itoa(r.trouble.cuts)},
 		{"faults at Microsoft", counts(r.trouble.faults)},
 		{"changes of the integration and of devices", counts(r.trouble.changes)},
