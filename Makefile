@@ -55,6 +55,10 @@ kill: ## kill the service KILLS times (default 300) while a client streams, from
 soak: ## let 1,000 streams run for SOAK (default 1h), with faults from SEED (default 1)
 	ACCEPTANCE_SOAK=$(SOAK) ACCEPTANCE_SEED=$(SEED) go test -count 1 -timeout 0 -v -run '^TestSoak$$' ./acceptance
 
+.PHONY: faults
+faults: ## run the fault matrix and write it into docs/faults.md
+	ACCEPTANCE_WRITE_FAULTS=1 go test -count 1 -v -run '^Test(Own)?Faults$$' ./acceptance
+
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (default 30s)
 	@grep -rl --include='*_test.go' '^func Fuzz' . | while read -r file; do \
