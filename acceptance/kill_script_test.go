@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -23,14 +24,15 @@ type script struct {
 	// are to be sent when the device becomes an Actor's depends on when the service learned of that.
 	pinned map[string]bool
 
-	settled []string // the alerts whose newest revision is in the journal
-	open    []string // the others
+	settled []string       // the alerts whose newest revision is in the journal
+	open    []string       // the others
+	added   map[string]int // at which step an alert was added
 	began   time.Time
-	number  int
+	number  int // of steps, and so of revisions
 }
 
 func newScript(t *testing.T, rng *rand.Rand, h *house) *script {
-	return &script{t: t, rng: rng, house: h, devices: defendertest.SampleDevices(), pinned: map[string]bool{}}
+	return &script{t: t, rng: rng, house: h, devices: defendertest.SampleDevices(), pinned: map[string]bool{}, added: map[string]int{}}
 }
 
 // polling is told when the service is about to read; restarted says that it is the first time in its life. The service reads, keeps
@@ -55,6 +57,8 @@ func (s *script) polling(restarted bool) {
 // step adds an alert or changes one.
 func (s *script) step() {
 	s.number++
+	// What an alert's first revision made a stream know of it must not be trimmed before its last one.
+	s.settled = slices.DeleteFunc(s.settled, func(id string) bool { return s.number-s.added[id] > changeable })
 	if len(s.settled) == 0 || s.rng.IntN(5) < 2 {
 		s.add()
 		return
@@ -85,7 +89,7 @@ func (s *script) add() {
 	}
 	a := s.house.tenant.AddAlert(defendertest.Alert{Title: fmt.Sprintf("Alert %d", s.number), Evidence: evidence})
 	s.open = append(s.open, a.ID)
-	s.pinned[a.ID] = third
+	s.pinned[a.ID], s.added[a.ID] = third, s.number
 }
 
 // about makes evidence about one of the devices, or two.

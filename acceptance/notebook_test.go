@@ -21,9 +21,9 @@ type note struct {
 	Token string `json:"token"`
 	// Alert says that it was an alert; otherwise it told the present.
 	Alert bool `json:"alert,omitempty"`
-	// ID is the alert's id, Raw the revision's bytes as served, Kind what the revision is to the stream.
+	// ID is the alert's id, Hash the SHA-256 of the revision's bytes as served, Kind what the revision is to the stream.
 	ID   string                        `json:"id,omitempty"`
-	Raw  []byte                        `json:"raw,omitempty"`
+	Hash []byte                        `json:"hash,omitempty"`
 	Kind integrationv1.AlertEvent_Kind `json:"kind,omitempty"`
 	// Actors are the Actors that it matched.
 	Actors []string `json:"actors,omitempty"`
@@ -99,4 +99,10 @@ func placeOf(token string) (place, error) {
 		return place{}, fmt.Errorf("the token %q: %w", token, err)
 	}
 	return place{t.GetUid() + "/" + t.GetIdentity(), t.GetSequence(), t.GetOrdinal()}, nil
+}
+
+// follows says whether a place comes after another in the same journal.
+func (p place) follows(before place) bool {
+	return p.journal == before.journal &&
+		(p.sequence > before.sequence || p.sequence == before.sequence && p.ordinal > before.ordinal)
 }

@@ -2,6 +2,7 @@ package acceptance_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -82,7 +83,8 @@ func readStream(ctx context.Context, c *client.Client, request *integrationv1.St
 		}
 		line := note{Token: event.GetResumeToken()}
 		if alert := event.GetAlert(); alert != nil {
-			line.Alert, line.ID, line.Raw, line.Kind = true, alert.GetAlert().GetId(), alert.GetRaw(), alert.GetKind()
+			hash := sha256.Sum256(alert.GetRaw())
+			line.Alert, line.ID, line.Hash, line.Kind = true, alert.GetAlert().GetId(), hash[:], alert.GetKind()
 			for _, a := range alert.GetActors() {
 				line.Actors = append(line.Actors, a.GetActorId())
 			}

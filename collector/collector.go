@@ -194,6 +194,7 @@ func (c *Collector) recover(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("recover the journal: %w", err)
 	}
+	announce.Point(announce.Recovered)
 	stats, err := journal.Stats(ctx)
 	if err != nil {
 		return fmt.Errorf("recover the journal: %w", err)

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"defender-integration/internal/announce"
 )
 
 const tick = 100 * time.Nanosecond
@@ -48,6 +50,7 @@ func (c *Collector) trim(ctx context.Context) error {
 		if err := c.flush(ctx); err != nil {
 			return err
 		}
+		announce.Point(announce.Trim)
 		c.checkpoint.FloorTime = stampOf(floor)
 		if err := c.journal.Trim(ctx, before, floor); err != nil {
 			return &storeError{err}

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	storev1 "defender-integration/gen/defender/integration/store/v1"
+	"defender-integration/internal/announce"
 )
 
 // jetJournal is the one handle of a journal in this process.
@@ -249,6 +250,7 @@ func (j *jetJournal) Trim(ctx context.Context, before uint64, floor time.Time) e
 
 // purge drops the entries that a checkpoint says are trimmed.
 func (j *jetJournal) purge(ctx context.Context, s saved) error {
+	announce.Point(announce.Purge)
 	stream, err := j.store.js.Stream(ctx, j.stream(s.checkpoint.GetIdentity()))
 	if err == nil {
 		err = stream.Purge(ctx, jetstream.WithPurgeSequence(s.first))

@@ -76,6 +76,7 @@ func (f *serveFlags) keeping(flags *flagSet) {
 			"Keep a copy: without it what is registered cannot be used")
 	flags.DurationVar(&f.collecting.RetentionAge, "retention-age", f.collecting.RetentionAge, "drop what is older than this from a journal")
 	flags.Uint64Var(&f.collecting.RetentionBytes, "retention-bytes", f.collecting.RetentionBytes, "drop the oldest entries of a journal that takes more `bytes` than this")
+	flags.DurationVar(&f.collecting.TrimInterval, "trim-interval", f.collecting.TrimInterval, "look this often whether a journal holds more than that")
 }
 
 // reaching declares the flags of how Microsoft is reached.
@@ -118,7 +119,7 @@ func (f *serveFlags) options() (app.Options, error) {
 		{"drain-timeout", f.server.DrainTimeout},
 		{"poll-fast", c.FastInterval}, {"poll-slow", c.SlowInterval}, {"poll-overlap", c.Overlap},
 		{"closing-interval", c.ClosingInterval}, {"closing-limit", c.ClosingLimit},
-		{"device-interval", c.DeviceInterval}, {"retention-age", c.RetentionAge},
+		{"device-interval", c.DeviceInterval}, {"retention-age", c.RetentionAge}, {"trim-interval", c.TrimInterval},
 	} {
 		if flag.value <= 0 {
 			return app.Options{}, usagef("--%s is %s and must be more than nothing", flag.name, flag.value)

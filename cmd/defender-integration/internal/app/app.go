@@ -20,6 +20,7 @@ import (
 	"defender-integration/defender/entra"
 	"defender-integration/defender/outbound"
 	"defender-integration/defender/secretsdir"
+	"defender-integration/internal/announce"
 	"defender-integration/server"
 	"defender-integration/server/stream"
 	"defender-integration/store"
@@ -186,7 +187,10 @@ func (a *App) Run(ctx context.Context) error {
 		defer a.stopEngine()
 		return a.server.Serve(groupCtx)
 	})
-	group.Go(func() error { return a.manager.Run(a.engine) })
+	group.Go(func() error {
+		announce.Point(announce.Start)
+		return a.manager.Run(a.engine)
+	})
 	err := group.Wait()
 	a.streams.Wait()
 	return errors.Join(err, a.store.Close(), a.files.Close())
