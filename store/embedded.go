@@ -98,20 +98,39 @@ func (e *embedded) InProcessConn() (net.Conn, error) {
 	return s.InProcessConn()
 }
 
-// suspected notes that the server did not answer to an append.
+// suspected notes that the server did not answer a write.
 func (e *embedded) suspected() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.suspect = e.generation
 }
 
-// heal restarts a server that is suspected, and says whether it did. A disk that was full leaves streams that take nothing until
-// the server is restarted, also when there is room again.
-func (e *embedded) heal() (bool, error) {
+// well returns an error where the server is suspected, or does not run.
+func (e *embedded) well() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.server != nil && (e.suspect == 0 || e.suspect != e.generation) {
+	if e.sound() {
+		return nil
+	}
+	return fmt.Errorf("%w: its server did not answer a write, and is restarted as soon as the disk takes something", ErrUnavailable)
+}
+
+// sound needs the lock. It says whether the server runs and is not suspected.
+func (e *embedded) sound() bool {
+	return e.server != nil && (e.suspect == 0 || e.suspect != e.generation)
+}
+
+// heal restarts a server that is suspected, and says whether it did. A disk that was full leaves streams that take nothing until
+// the server is restarted, also when there is room again. It does not while takes says that the disk takes nothing still: a server that
+// cannot write can be read, and one that cannot be started cannot.
+func (e *embedded) heal(takes func() error) (bool, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.sound() {
 		return false, nil
+	}
+	if err := takes(); err != nil {
+		return false, err
 	}
 	if e.server != nil {
 		e.logger.Warn("the store does not answer, restarting its server")

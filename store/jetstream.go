@@ -103,7 +103,11 @@ func (s *JetStream) open(ctx context.Context) error {
 	if s.embedded, s.room, err = startEmbedded(s.options, s.logger); err != nil {
 		return err
 	}
-	return s.connect(ctx, nats.InProcessServer(s.embedded))
+	if err := s.connect(ctx, nats.InProcessServer(s.embedded)); err != nil {
+		return err
+	}
+	s.tasks.Go(s.keep)
+	return nil
 }
 
 // connect connects, makes the buckets and starts to watch the checkpoints.
@@ -165,6 +169,11 @@ func (s *JetStream) Ready(ctx context.Context) error {
 	defer cancel()
 	if _, err := s.checkpoints.Status(ctx); err != nil {
 		return unavailable(err)
+	}
+	if s.embedded != nil {
+		if err := errors.Join(s.embedded.well(), s.room.takes()); err != nil {
+			return err
+		}
 	}
 	return s.fits(ctx, MaxEntrySize)
 }

@@ -95,7 +95,11 @@ func (j *jetJournal) create(ctx context.Context) (saved, uint64, error) {
 	if err != nil {
 		return saved{}, 0, err
 	}
-	revision, err := j.store.checkpoints.Create(ctx, j.uid, value)
+	var revision uint64
+	err = j.store.write(ctx, func(ctx context.Context) (err error) {
+		revision, err = j.store.checkpoints.Create(ctx, j.uid, value)
+		return err
+	})
 	if errors.Is(err, jetstream.ErrKeyExists) {
 		return j.store.checkpoint(ctx, j.uid)
 	}
@@ -178,7 +182,11 @@ func (j *jetJournal) save(ctx context.Context, next saved) error {
 	// The watch may tell of it before the answer is here. Readers see it only when they find its entries without the engine.
 	j.hold()
 	defer j.release()
-	revision, err := compareAndSet(ctx, j.store.checkpoints, j.uid, value, j.revision)
+	var revision uint64
+	err = j.store.write(ctx, func(ctx context.Context) (err error) {
+		revision, err = compareAndSet(ctx, j.store.checkpoints, j.uid, value, j.revision)
+		return err
+	})
 	switch {
 	case errors.Is(err, jetstream.ErrKeyRevisionMismatch):
 		j.resign()
@@ -251,11 +259,13 @@ func (j *jetJournal) Trim(ctx context.Context, before uint64, floor time.Time) e
 // purge drops the entries that a checkpoint says are trimmed.
 func (j *jetJournal) purge(ctx context.Context, s saved) error {
 	announce.Point(announce.Purge)
-	stream, err := j.store.js.Stream(ctx, j.stream(s.checkpoint.GetIdentity()))
-	if err == nil {
-		err = stream.Purge(ctx, jetstream.WithPurgeSequence(s.first))
-	}
-	return unavailable(err)
+	return unavailable(j.store.write(ctx, func(ctx context.Context) error {
+		stream, err := j.store.js.Stream(ctx, j.stream(s.checkpoint.GetIdentity()))
+		if err != nil {
+			return err
+		}
+		return stream.Purge(ctx, jetstream.WithPurgeSequence(s.first))
+	}))
 }
 
 // Stats implements Journal.

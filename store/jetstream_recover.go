@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	storev1 "defender-integration/gen/defender/integration/store/v1"
@@ -129,23 +127,4 @@ func (j *jetJournal) verify(ctx context.Context, s saved) (uint64, error) {
 		}
 	}
 	return stats.Last, nil
-}
-
-// heal restarts the server in this process where it did not answer an append.
-func (s *JetStream) heal() error {
-	if s.embedded == nil {
-		return nil
-	}
-	restarted, err := s.embedded.heal()
-	if err != nil || !restarted {
-		return err
-	}
-	// The client reconnects by itself; the next call would find it still doing so. What waits while it reconnects is told that the
-	// connection is closed, though another has taken its place: that is asked again.
-	for deadline := time.Now().Add(s.options.Timeout); ; {
-		err := s.conn.FlushTimeout(s.options.Timeout)
-		if err == nil || !errors.Is(err, nats.ErrConnectionClosed) || s.conn.IsClosed() || time.Now().After(deadline) {
-			return unavailable(err)
-		}
-	}
 }

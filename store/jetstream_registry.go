@@ -17,9 +17,11 @@ func (s *JetStream) CreateRecord(ctx context.Context, record *storev1.Record) (u
 	if err != nil {
 		return 0, err
 	}
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
-	revision, err := s.records.Create(ctx, id, value)
+	var revision uint64
+	err = s.write(ctx, func(ctx context.Context) (err error) {
+		revision, err = s.records.Create(ctx, id, value)
+		return err
+	})
 	if errors.Is(err, jetstream.ErrKeyExists) {
 		return 0, fmt.Errorf("record %s: %w", id, ErrExists)
 	}
@@ -98,9 +100,11 @@ func (s *JetStream) UpdateRecord(ctx context.Context, record *storev1.Record, re
 	if revision == 0 { // The engine would create it.
 		return 0, s.mismatch(ctx, id)
 	}
-	bounded, cancel := s.bound(ctx)
-	defer cancel()
-	updated, err := compareAndSet(bounded, s.records, id, value, revision)
+	var updated uint64
+	err = s.write(ctx, func(ctx context.Context) (err error) {
+		updated, err = compareAndSet(ctx, s.records, id, value, revision)
+		return err
+	})
 	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
 		return 0, s.mismatch(ctx, id)
 	}
@@ -114,10 +118,11 @@ func (s *JetStream) DeleteRecord(ctx context.Context, id string, revision uint64
 	} else if current != revision {
 		return fmt.Errorf("record %s: %w", id, ErrConflict)
 	}
-	bounded, cancel := s.bound(ctx)
-	defer cancel()
-	_, err := retryMismatch(bounded, s.records, id, revision, func() (uint64, error) {
-		return 0, s.records.Purge(bounded, id, jetstream.LastRevision(revision))
+	err := s.write(ctx, func(ctx context.Context) error {
+		_, err := retryMismatch(ctx, s.records, id, revision, func() (uint64, error) {
+			return 0, s.records.Purge(ctx, id, jetstream.LastRevision(revision))
+		})
+		return err
 	})
 	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
 		return s.mismatch(ctx, id)
@@ -158,9 +163,11 @@ func (s *JetStream) PutLedger(ctx context.Context, key string, ledger *storev1.L
 	if err != nil {
 		return 0, err
 	}
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
-	updated, err := compareAndSet(ctx, s.ledgers, key, value, revision)
+	var updated uint64
+	err = s.write(ctx, func(ctx context.Context) (err error) {
+		updated, err = compareAndSet(ctx, s.ledgers, key, value, revision)
+		return err
+	})
 	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
 		return 0, fmt.Errorf("ledger %s: %w", key, ErrConflict)
 	}

@@ -15,10 +15,10 @@ func (s *JetStream) SaveTest(ctx context.Context, uid string, test *integrationv
 	if err != nil {
 		return err
 	}
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
-	_, err = s.tests.Put(ctx, uid, value)
-	return unavailable(err)
+	return unavailable(s.write(ctx, func(ctx context.Context) error {
+		_, err := s.tests.Put(ctx, uid, value)
+		return err
+	}))
 }
 
 // LastTest implements Tests.

@@ -5,15 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"sync"
 
 	"golang.org/x/sys/unix"
 )
 
-// reserve is what is kept free of entries, in bytes, so that checkpoints and records can be stored, and so that a journal that
-// filled the store can be trimmed, which begins with a checkpoint.
-const reserve = 64 << 20
+const (
+	// reserve is what is kept free of entries, in bytes, so that checkpoints and records can be stored, and so that a journal that
+	// filled the store can be trimmed, which begins with a checkpoint.
+	reserve = 64 << 20
+	// spare is what is kept free of those too, in bytes: for what the engine writes by itself, such as a block that was trimmed.
+	spare = 16 << 20
+)
 
 // room knows how much more the embedded server may store. An append that would go beyond is refused here, since a server that
 // meets the end of the disk takes nothing more until it is restarted.
@@ -62,6 +67,37 @@ func (r *room) check(ctx context.Context, size int64, measure func(context.Conte
 	r.used, r.appended = used, 0
 	if used+size > r.limit {
 		return fmt.Errorf("%w: it has %d bytes and may have %d", ErrUnavailable, used, r.limit)
+	}
+	return nil
+}
+
+// spared returns an error where the disk has less than what is kept free of everything.
+func (r *room) spared() error {
+	free, err := freeOn(r.dir)
+	if err != nil {
+		return unavailable(err)
+	}
+	if free < spare {
+		return fmt.Errorf("%w: the disk of %s has %d bytes left", ErrUnavailable, r.dir, free)
+	}
+	return nil
+}
+
+// probeSize is how many bytes are written to see whether a disk takes any.
+const probeSize = 4096
+
+// takes returns an error where the disk takes nothing: it is full, or can only be read, which its free space does not tell.
+func (r *room) takes() error {
+	if err := r.spared(); err != nil {
+		return err
+	}
+	path := filepath.Join(r.dir, "probe")
+	err := os.WriteFile(path, make([]byte, probeSize), 0o600)
+	if removed := os.Remove(path); err == nil {
+		err = removed
+	}
+	if err != nil {
+		return fmt.Errorf("%w: the data directory cannot be written: %w", ErrUnavailable, err)
 	}
 	return nil
 }
