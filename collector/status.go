@@ -10,6 +10,7 @@ import (
 	"defender-integration/defender"
 	storev1 "defender-integration/gen/defender/integration/store/v1"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
+	"defender-integration/store"
 )
 
 // Snapshot is what is so at present: what *actors* and *progress* tell, and an integration's status. It rests on no entry, and
@@ -162,6 +163,10 @@ func (c *Collector) setGood(pair *integrationv1.Pair) {
 func problemOf(err error) *integrationv1.Problem {
 	if e, ok := errors.AsType[*defender.Error](err); ok {
 		return e.Problem
+	}
+	if errors.Is(err, store.ErrUnavailable) {
+		// No call is made that cannot be counted.
+		return storeProblem(err)
 	}
 	return &integrationv1.Problem{
 		Reason:  integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_FAILED,

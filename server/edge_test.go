@@ -191,6 +191,10 @@ func TestHealthFollowsTheStore(t *testing.T) {
 				if took := time.Since(began); took > 10*time.Second {
 					t.Errorf("it took %v to tell", took)
 				}
+				alive, err := h.health.Check(ctx, &healthv1.HealthCheckRequest{Service: "liveness"})
+				if err != nil || alive.GetStatus() != healthv1.HealthCheckResponse_SERVING {
+					t.Errorf("liveness with an unavailable store: %t: %v, %v", step.unavailable, alive, err)
+				}
 			}
 			cancel()
 			if _, err := watch.Recv(); !errors.Is(err, context.Canceled) && status.Code(err) != codes.Canceled {

@@ -17,7 +17,11 @@ const (
 	readyTimeout  = 3 * time.Second
 )
 
-// healthServices are the names that a probe can ask for: the server as a whole, and its service.
+// LivenessService is the name that a probe asks for to learn whether the process is to be restarted: it is served for as long as calls
+// are accepted, also while the store takes nothing. A restart would not help then, and take away what can still be read.
+const LivenessService = "liveness"
+
+// healthServices are the names that a probe can ask for to learn whether calls can be served: the server as a whole, and its service.
 func healthServices() []string {
 	return []string{"", integrationv1.IntegrationService_ServiceDesc.ServiceName}
 }
@@ -36,6 +40,7 @@ func newReadiness(server *health.Server, ready func(context.Context) error, logg
 	for _, name := range healthServices() {
 		server.SetServingStatus(name, healthv1.HealthCheckResponse_NOT_SERVING)
 	}
+	server.SetServingStatus(LivenessService, healthv1.HealthCheckResponse_SERVING)
 	return &readiness{health: server, ready: ready, logger: logger}
 }
 
@@ -65,7 +70,7 @@ func (r *readiness) check(ctx context.Context) {
 	answer := healthv1.HealthCheckResponse_SERVING
 	if err != nil {
 		answer = healthv1.HealthCheckResponse_NOT_SERVING
-		r.logger.LogAttrs(ctx, slog.LevelWarn, "not ready: the store does not answer", slog.String("cause", err.Error()))
+		r.logger.LogAttrs(ctx, slog.LevelWarn, "not ready: the store does not answer, or takes nothing", slog.String("cause", err.Error()))
 	} else {
 		r.logger.LogAttrs(ctx, slog.LevelInfo, "ready")
 	}
