@@ -48,7 +48,7 @@ bench: ## run the benchmarks, then the whole way of 100,000 alerts (Linux)
 	go run ./bench
 
 .PHONY: kill
-kill: ## kill the service KILLS times (default 300) while a client streams, from SEED (default 1)
+kill: ## kill the service KILLS times (default 300) and its three clients, from SEED (default 1)
 	ACCEPTANCE_KILLS=$(KILLS) ACCEPTANCE_SEED=$(SEED) go test -count 1 -timeout 0 -v -run '^TestKill' ./acceptance
 
 .PHONY: soak

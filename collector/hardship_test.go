@@ -293,3 +293,26 @@ func TestStreamsDoNotHurryAFailingStore(t *testing.T) {
 		}
 	})
 }
+
+// stuckLedgers is a store that keeps no ledger.
+type stuckLedgers struct{ store.Store }
+
+func (stuckLedgers) PutLedger(context.Context, string, *storev1.Ledger, uint64) (uint64, error) {
+	return 0, store.ErrUnavailable
+}
+
+// A call that cannot be counted is not made, and told as a failure of the store, not of Microsoft.
+func TestCallThatCannotBeCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, collector.DefaultSettings())
+		b.stop()
+		b.startOn(collector.DefaultSettings(), b.source, stuckLedgers{b.store})
+		defer func() { b.stop() }()
+		time.Sleep(time.Minute)
+		status := b.collector().Status()
+		if status.GetState() != integrationv1.IntegrationStatus_STATE_FAILING ||
+			status.GetProblem().GetReason() != integrationv1.ErrorReason_ERROR_REASON_STORE_UNAVAILABLE || len(status.GetPairs()) != 0 {
+			t.Errorf("the status is %v", status)
+		}
+	})
+}
