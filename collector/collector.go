@@ -410,9 +410,13 @@ func storeProblem(err error) *integrationv1.Problem {
 		Message: "The journal cannot be written.",
 		Remedy:  "See that the data directory has room and can be written, and read the service's log. It is tried again by itself.",
 	}
-	if errors.Is(err, store.ErrFenced) {
+	switch {
+	case errors.Is(err, store.ErrFenced):
 		p.Message = "Another process writes to the journal."
 		p.Remedy = "Let only one service collect an integration."
+	case errors.Is(err, store.ErrVersion):
+		p.Message = "A later version of this service wrote what is stored. This version cannot read it, and leaves it as it is."
+		p.Remedy = "Run the version that wrote it, or a later one."
 	}
 	return p
 }

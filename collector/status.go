@@ -164,8 +164,8 @@ func problemOf(err error) *integrationv1.Problem {
 	if e, ok := errors.AsType[*defender.Error](err); ok {
 		return e.Problem
 	}
-	if errors.Is(err, store.ErrUnavailable) {
-		// No call is made that cannot be counted.
+	if errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrVersion) {
+		// The budget's ledger: no call is made that cannot be counted.
 		return storeProblem(err)
 	}
 	return &integrationv1.Problem{

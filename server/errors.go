@@ -121,6 +121,8 @@ func toStatus(ctx context.Context, err error) (st *status.Status, cause error) {
 		return failureStatus(ctx, storeUnavailable(err)), err
 	case errors.Is(err, store.ErrUnavailable):
 		return failureStatus(ctx, storeUnavailable(err)), err
+	case errors.Is(err, store.ErrVersion):
+		return failureStatus(ctx, failure.LaterVersion().Because(err)), err
 	case errors.Is(err, context.Canceled):
 		return status.New(codes.Canceled, "the call was cancelled"), nil
 	case errors.Is(err, context.DeadlineExceeded):

@@ -3,6 +3,7 @@ package store
 import (
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
 
@@ -26,10 +27,16 @@ func (s saved) encode() ([]byte, error) {
 	return frame(binary.BigEndian.AppendUint64(nil, s.first), s.checkpoint)
 }
 
-// decodeSaved is the reverse of encode.
+// decodeSaved is the reverse of encode. What cannot be read is ErrDamaged, what a later version wrote is ErrVersion.
 func decodeSaved(stored []byte) (saved, error) {
 	checkpoint := new(storev1.Checkpoint)
 	first, err := unframe(stored, firstSize, checkpoint)
+	if err == nil {
+		err = checkFormat(checkpoint.GetFormat())
+	}
+	if errors.Is(err, ErrVersion) {
+		return saved{}, fmt.Errorf("the checkpoint: %w", err)
+	}
 	if err != nil {
 		return saved{}, fmt.Errorf("%w: the checkpoint: %w", ErrDamaged, err)
 	}

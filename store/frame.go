@@ -11,10 +11,11 @@ import (
 	storev1 "defender-integration/gen/defender/integration/store/v1"
 )
 
-// formatVersion is the version of what this package writes. It reads no later one.
+// formatVersion is the version of what this package writes. It reads no later one: see [ErrVersion].
 const formatVersion = 1
 
-// frameHeader is how many bytes a frame puts before its content: the version, and the checksum of what follows.
+// frameHeader is how many bytes a frame puts before its content: the version, and the checksum of that and of what follows. This
+// header is for ever, whatever a later version puts behind it, so that what it wrote is told from damage.
 const frameHeader = 1 + crc32.Size
 
 // errFrame says that stored bytes are not what was written.
@@ -23,7 +24,7 @@ var errFrame = errors.New("the stored bytes are damaged")
 // castagnoli is the polynomial that processors compute by themselves.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// frame returns a message as it is stored: one byte for the version, the CRC-32C of the rest in four bytes (big endian), prefix,
+// frame returns a message as it is stored: one byte for the version, the CRC-32C of all else in four bytes (big endian), prefix,
 // and the message in protobuf. The engine's own checksum is not enough: it guards a block of a file, drops what it dislikes
 // without a word, and is not there on the way through a cluster.
 func frame(prefix []byte, message proto.Message) ([]byte, error) {
@@ -42,25 +43,45 @@ func frame(prefix []byte, message proto.Message) ([]byte, error) {
 // seal writes the header of a frame that has its content.
 func seal(framed []byte) {
 	framed[0] = formatVersion
-	binary.BigEndian.PutUint32(framed[1:], crc32.Checksum(framed[frameHeader:], castagnoli))
+	binary.BigEndian.PutUint32(framed[1:], checksum(framed))
 }
 
-// unframe checks framed and returns its first `prefix` bytes of content, and the rest decoded into message.
+// checksum returns the CRC-32C of a frame but for the place where it stands.
+func checksum(framed []byte) uint32 {
+	return crc32.Update(crc32.Checksum(framed[:1], castagnoli), castagnoli, framed[frameHeader:])
+}
+
+// unframe checks framed and returns its first `prefix` bytes of content, and the rest decoded into message. What a later version
+// wrote is ErrVersion.
 func unframe(framed []byte, prefix int, message proto.Message) ([]byte, error) {
-	if len(framed) < frameHeader+prefix {
+	if len(framed) < frameHeader {
 		return nil, fmt.Errorf("%w: %d bytes are too few", errFrame, len(framed))
 	}
-	if binary.BigEndian.Uint32(framed[1:]) != crc32.Checksum(framed[frameHeader:], castagnoli) {
+	if binary.BigEndian.Uint32(framed[1:]) != checksum(framed) {
 		return nil, fmt.Errorf("%w: the checksum is wrong", errFrame)
 	}
-	if framed[0] != formatVersion {
-		return nil, fmt.Errorf("format %d is not known to this version of the service", framed[0])
+	if err := checkFormat(uint32(framed[0])); err != nil {
+		return nil, err
 	}
 	content := framed[frameHeader:]
+	if len(content) < prefix {
+		return nil, fmt.Errorf("%w: %d bytes are too few", errFrame, len(framed))
+	}
 	if err := proto.Unmarshal(content[prefix:], message); err != nil {
 		return nil, fmt.Errorf("%w: %w", errFrame, err)
 	}
 	return content[:prefix], nil
+}
+
+// checkFormat returns an error where a format is not this version's: ErrVersion where it is a later one's.
+func checkFormat(format uint32) error {
+	switch {
+	case format == formatVersion:
+		return nil
+	case format > formatVersion:
+		return fmt.Errorf("%w (format %d; this version reads %d)", ErrVersion, format, formatVersion)
+	}
+	return fmt.Errorf("%w: there is no format %d", errFrame, format)
 }
 
 // sequenceSize is how many bytes an entry's sequence takes in its frame.
@@ -105,10 +126,14 @@ func (f *framer) frame(first uint64, entries []*storev1.Entry) ([][]byte, error)
 	return f.framed, nil
 }
 
-// unframeEntry decodes a stored entry; what cannot be read, or belongs elsewhere, is ErrDamaged.
+// unframeEntry decodes a stored entry; what cannot be read, or belongs elsewhere, is ErrDamaged, what a later version wrote is
+// ErrVersion.
 func unframeEntry(sequence uint64, framed []byte) (Positioned, error) {
 	entry := new(storev1.Entry)
 	prefix, err := unframe(framed, sequenceSize, entry)
+	if errors.Is(err, ErrVersion) {
+		return Positioned{}, fmt.Errorf("entry %d: %w", sequence, err)
+	}
 	if err != nil {
 		return Positioned{}, fmt.Errorf("%w: entry %d: %w", ErrDamaged, sequence, err)
 	}

@@ -116,7 +116,7 @@ func (j *jetJournal) Get(ctx context.Context, sequence uint64) (Positioned, erro
 // decode decodes a stored entry, and notes where it is damaged.
 func (j *jetJournal) decode(identity string, sequence uint64, framed []byte) (Positioned, error) {
 	entry, err := unframeEntry(sequence, framed)
-	if err != nil {
+	if errors.Is(err, ErrDamaged) {
 		j.damage.found(identity)
 	}
 	return entry, err

@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -124,6 +126,22 @@ func (m *Memory) Damage(uid string, sequence uint64) {
 	log.entries[sequence-log.first] = entry
 }
 
+// Later makes an entry of a journal one that a later version of the service wrote. The journal must have the entry.
+func (m *Memory) Later(uid string, sequence uint64) {
+	m.data.mu.Lock()
+	defer m.data.mu.Unlock()
+	log := m.data.logs[uid]
+	log.entries[sequence-log.first] = later(log.entries[sequence-log.first])
+}
+
+// later returns a frame as a later version of the service would have written it.
+func later(framed []byte) []byte {
+	framed = slices.Clone(framed)
+	framed[0] = formatVersion + 1
+	binary.BigEndian.PutUint32(framed[1:], checksum(framed))
+	return framed
+}
+
 // Cut drops the entries of a journal from a sequence on, as a file that lost its end does. The journal must have the entry.
 func (m *Memory) Cut(uid string, sequence uint64) {
 	m.data.mu.Lock()
@@ -164,7 +182,12 @@ func (j *memoryJournal) Recover(ctx context.Context) (*storev1.Checkpoint, error
 	}
 	log := j.log
 	next := log.saved.advanced(log.last())
-	if j.damaged || !log.intact() {
+	err := log.verify()
+	if errors.Is(err, ErrVersion) {
+		j.writer = false
+		return nil, err
+	}
+	if j.damaged || err != nil {
 		next = log.saved.renewed()
 		log.first, log.entries = 1, nil
 	}
@@ -174,19 +197,19 @@ func (j *memoryJournal) Recover(ctx context.Context) (*storev1.Checkpoint, error
 	return next.checkpoint, nil
 }
 
-// intact needs the lock. It says whether everything is there that the checkpoint names, and whether the entries that readers may
-// not have seen can be read.
-func (l *memoryLog) intact() bool {
+// verify needs the lock. It returns nil where everything is there that the checkpoint names, and the entries that readers may not
+// have seen can be read; else ErrDamaged or ErrVersion.
+func (l *memoryLog) verify() error {
 	end := l.saved.checkpoint.GetLastSequence()
 	if l.last() < end || l.first > l.saved.first {
-		return false
+		return fmt.Errorf("%w: it has the entries %d through %d", ErrDamaged, l.first, l.last())
 	}
 	for sequence := max(end, l.first); sequence <= l.last(); sequence++ {
 		if _, err := unframeEntry(sequence, l.entries[sequence-l.first]); err != nil {
-			return false
+			return err
 		}
 	}
-	return true
+	return nil
 }
 
 // Append implements Journal.
@@ -313,7 +336,7 @@ func (j *memoryJournal) entry(ctx context.Context, identity string, sequence uin
 		return Positioned{}, fmt.Errorf("%w: entry %d is missing", ErrDamaged, sequence)
 	default:
 		entry, err := unframeEntry(sequence, log.entries[sequence-log.first])
-		j.damaged = j.damaged || err != nil
+		j.damaged = j.damaged || errors.Is(err, ErrDamaged)
 		return entry, err
 	}
 }

@@ -27,6 +27,9 @@ var (
 	ErrFenced = errors.New("another wrote to the journal")
 	// ErrDamaged says that entries before the checkpoint are missing or unreadable. Recover gives the journal a new identity.
 	ErrDamaged = errors.New("the journal is damaged")
+	// ErrVersion says that a later version of the service wrote what was to be read. It is whole: that version reads it. Nothing of
+	// it is changed, neither by Recover.
+	ErrVersion = errors.New("written by a later version of the service")
 	// ErrTrimmed says that entries that were asked for were dropped by trimming.
 	ErrTrimmed = errors.New("the entries were trimmed")
 	// ErrTooLarge says that an entry passes MaxEntrySize.
@@ -114,7 +117,8 @@ type Journal interface {
 	// Recover makes the caller the writer: it verifies that what the checkpoint names is there, and takes entries beyond it,
 	// which an end between appending and checkpointing left, into a new checkpoint. Where the end went back, or an entry is
 	// missing or unreadable, it drops everything and gives the journal a new identity, with polled_since kept (so that the
-	// collector knows how far to read back), polled_through and floor unset.
+	// collector knows how far to read back), polled_through and floor unset. Where a later version of the service wrote any of it,
+	// it changes nothing and returns ErrVersion.
 	Recover(ctx context.Context) (*storev1.Checkpoint, error)
 	// Append appends the entries in order, and returns the last one's sequence when all are durable. It is refused with
 	// ErrFenced where another wrote since Recover, or where it was not recovered. After ErrTooLarge nothing was stored and the
@@ -139,7 +143,8 @@ type Journal interface {
 	// or its floor is later than `floor`; ErrNotFound when the journal is deleted.
 	Wait(ctx context.Context, identity string, after uint64, floor time.Time) (*storev1.Checkpoint, error)
 	// Read reads the entries from `from` through `through`, or through the checkpoint where that is less, in order. It ends with
-	// ErrTrimmed where the first of them are gone, with ErrDamaged where one is missing or unreadable. Others may have the same
+	// ErrTrimmed where the first of them are gone, with ErrDamaged where one is missing or unreadable, with ErrVersion where a later
+	// version of the service wrote one. Others may have the same
 	// entries: do not modify them.
 	Read(ctx context.Context, from, through uint64) iter.Seq2[Positioned, error]
 	// Get reads one entry, with the errors of Read; beyond the checkpoint it returns ErrNotFound.

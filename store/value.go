@@ -34,8 +34,8 @@ func decodeRecord(id string, value []byte) (*storev1.Record, error) {
 	if err := proto.Unmarshal(value, record); err != nil {
 		return nil, fmt.Errorf("decode record %s: %w", id, err)
 	}
-	if record.GetFormat() != formatVersion {
-		return nil, fmt.Errorf("decode record %s: format %d is not known to this version of the service", id, record.GetFormat())
+	if err := checkFormat(record.GetFormat()); err != nil {
+		return nil, fmt.Errorf("decode record %s: %w", id, err)
 	}
 	return record, nil
 }
@@ -64,8 +64,8 @@ func decodeLedger(key string, value []byte) (*storev1.Ledger, error) {
 	if err := proto.Unmarshal(value, ledger); err != nil {
 		return nil, fmt.Errorf("decode ledger %s: %w", key, err)
 	}
-	if ledger.GetFormat() != formatVersion {
-		return nil, fmt.Errorf("decode ledger %s: format %d is not known to this version of the service", key, ledger.GetFormat())
+	if err := checkFormat(ledger.GetFormat()); err != nil {
+		return nil, fmt.Errorf("decode ledger %s: %w", key, err)
 	}
 	return ledger, nil
 }

@@ -83,6 +83,12 @@ func Draining() *Error {
 	return New(integrationv1.ErrorReason_ERROR_REASON_SERVER_DRAINING, "the server is about to stop; try another, or this one again")
 }
 
+// LaterVersion returns the Error of a call that needs what a later version of the service stored.
+func LaterVersion() *Error {
+	return New(integrationv1.ErrorReason_ERROR_REASON_STORE_UNAVAILABLE,
+		"a later version of this service wrote what is stored, and this version cannot read it; run that version, or a later one")
+}
+
 // Error returns the reason, the message and the cause, for the log.
 func (e *Error) Error() string {
 	text := e.Reason.String() + ": " + e.Message

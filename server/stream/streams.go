@@ -72,7 +72,7 @@ func (s *Streams) Stream(ctx context.Context, request *integrationv1.StreamAlert
 	case err == nil, ctx.Err() != nil:
 		return err
 	case errors.Is(context.Cause(joining), errJoinLimit) && errors.Is(err, context.DeadlineExceeded):
-		return unavailable().Because(err)
+		return notJoined(c).Because(err)
 	case errors.Is(err, collector.ErrStopped), errors.Is(err, errDeleted):
 		return s.ended(ctx, request.GetIntegrationId(), record.GetUid())
 	case errors.Is(err, store.ErrDamaged):
@@ -268,6 +268,17 @@ func (s *Streams) ended(ctx context.Context, id, uid string) error {
 		return ctx.Err()
 	}
 	return failure.Draining()
+}
+
+// notJoined is the failure of a stream whose collector has not opened the journal: with what is wrong, where it says so.
+func notJoined(c *collector.Collector) *failure.Error {
+	if c != nil {
+		now, _ := c.Snapshot()
+		if p := now.Problem; p.GetReason() == integrationv1.ErrorReason_ERROR_REASON_STORE_UNAVAILABLE {
+			return failure.New(p.GetReason(), "%s %s", p.GetMessage(), p.GetRemedy())
+		}
+	}
+	return unavailable()
 }
 
 func unavailable() *failure.Error {

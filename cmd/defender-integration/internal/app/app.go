@@ -160,13 +160,33 @@ func newRegistry(version string) (*prometheus.Registry, error) {
 		registry.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})))
 }
 
+// checkRegistry reads every record, so that what this version cannot read is told at the start, and says whether there are any.
+func checkRegistry(ctx context.Context, registry store.Registry) (registered bool, err error) {
+	for after := ""; ; registered = true {
+		records, err := registry.Records(ctx, after, recordsAtOnce)
+		if errors.Is(err, store.ErrVersion) {
+			return false, fmt.Errorf("read the registry: %w: run the version that wrote it, or a later one; nothing was changed", err)
+		}
+		if err != nil {
+			return false, fmt.Errorf("read the registry: %w", err)
+		}
+		if len(records) == 0 {
+			return registered, nil
+		}
+		after = records[len(records)-1].Record.GetIntegration().GetIntegrationId()
+	}
+}
+
+// recordsAtOnce is how many records are read at once.
+const recordsAtOnce = 100
+
 // openSealer opens the sealing key, and makes one only where nothing is registered that another key has sealed.
 func openSealer(ctx context.Context, registry store.Registry, path string) (*store.Sealer, error) {
-	records, err := registry.Records(ctx, "", 1)
+	registered, err := checkRegistry(ctx, registry)
 	if err != nil {
-		return nil, fmt.Errorf("look whether anything is registered: %w", err)
+		return nil, err
 	}
-	sealer, err := store.OpenSealer(path, len(records) == 0)
+	sealer, err := store.OpenSealer(path, !registered)
 	if errors.Is(err, store.ErrNoKey) {
 		return nil, fmt.Errorf("%w, and integrations are registered whose secrets it sealed: bring it back, or name it with --sealing-key-file", err)
 	}
