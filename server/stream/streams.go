@@ -178,6 +178,9 @@ func (s *Streams) requestToken(request *integrationv1.StreamAlertsRequest) (*sto
 	if err != nil {
 		return nil, err
 	}
+	if request.GetWindow().GetStartTime() == nil && token.GetStartTime() == nil {
+		return nil, invalidToken("it is damaged")
+	}
 	own := &storev1.ResumeToken{IntegrationId: request.GetIntegrationId(), Binding: bindingOf(request)}
 	if differs := foreign(token, own); differs != "" {
 		return nil, failure.New(integrationv1.ErrorReason_ERROR_REASON_RESUME_TOKEN_FOREIGN,
@@ -221,18 +224,18 @@ func (s *Streams) begin(
 	oldest := proto.CloneOf(token)
 	oldest.Uid, oldest.Identity, oldest.Completed = uid, f.identity, false
 	oldest.Sequence, oldest.Ordinal = first-1, wholeEntry
+	end := max(last, checkpoint.GetLastSequence())
 	switch {
 	case token.GetUid() != uid || token.GetIdentity() != f.identity:
 		oldest.StartSequence = first - 1
 		return nil, replaced(oldest)
+	case token.GetSequence() > end, token.GetStartSequence() > end:
+		return nil, invalidToken("it names a position that the journal has not reached")
 	case token.GetSequence()+1 < first, token.GetSequence() < first && token.GetOrdinal() != wholeEntry:
 		return nil, failure.New(integrationv1.ErrorReason_ERROR_REASON_RESUME_TOKEN_EXPIRED,
 			"what came after resume_token is no longer kept (the journal reaches back to what was last updated at %s); resume with "+
 				"the oldest token that works, or begin anew", floor.UTC().Format(time.RFC3339)).
 			With("oldest_resume_token", encodeToken(oldest)).With("oldest_sequence", strconv.FormatUint(first, 10))
-	case token.GetSequence() > max(last, checkpoint.GetLastSequence()):
-		return nil, failure.New(integrationv1.ErrorReason_ERROR_REASON_RESUME_TOKEN_INVALID,
-			"resume_token names a position that the journal has not reached; give the token of an event exactly as it came")
 	}
 	if token.GetCompleted() {
 		// The same window is judged again, by what comes now.

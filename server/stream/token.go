@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	storev1 "defender-integration/gen/defender/integration/store/v1"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
@@ -40,31 +41,52 @@ func encodeToken(token *storev1.ResumeToken) string {
 	return base64.RawURLEncoding.EncodeToString(data)
 }
 
-// decodeToken reads the text of a token.
+// decodeToken reads the text of a token. What cannot be one that this version gave out is refused as RESUME_TOKEN_INVALID.
 func decodeToken(text string) (*storev1.ResumeToken, error) {
-	invalid := func(why string) error {
-		return failure.New(integrationv1.ErrorReason_ERROR_REASON_RESUME_TOKEN_INVALID,
-			"resume_token cannot be read: %s; give the token of an event exactly as it came, or none to begin anew", why)
-	}
 	data, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	if err != nil || len(data) < 4 {
-		return nil, invalid("it is not a resume token")
+		return nil, invalidToken("it is not a resume token")
 	}
 	body, sum := data[:len(data)-4], binary.BigEndian.Uint32(data[len(data)-4:])
 	if crc32.Checksum(body, castagnoli) != sum {
-		return nil, invalid("it is damaged")
+		return nil, invalidToken("it is damaged")
 	}
 	token := &storev1.ResumeToken{}
 	if err := proto.Unmarshal(body, token); err != nil {
-		return nil, invalid("it is damaged")
+		return nil, invalidToken("it is damaged")
 	}
-	if token.GetFormat() != tokenFormat {
-		return nil, invalid("it is of another version of this service")
+	// A field that is not known here may say what else the position depends on.
+	if token.GetFormat() != tokenFormat || hasUnknown(token) {
+		return nil, invalidToken("it is of another version of this service")
+	}
+	if !sound(token) {
+		return nil, invalidToken("it is damaged")
 	}
 	return token, nil
 }
 
-// bindingOf hashes what of a request its tokens are bound to. The order of the Actors does not count.
+// invalidToken refuses a token that no event had.
+func invalidToken(why string) error {
+	return failure.New(integrationv1.ErrorReason_ERROR_REASON_RESUME_TOKEN_INVALID,
+		"resume_token cannot be used: %s; give the token of an event exactly as it came, or none to begin anew", why)
+}
+
+// hasUnknown says whether a token has fields that this version does not know.
+func hasUnknown(token *storev1.ResumeToken) bool {
+	return len(token.ProtoReflect().GetUnknown())+len(token.GetBinding().ProtoReflect().GetUnknown())+
+		len(token.GetStartTime().ProtoReflect().GetUnknown()) > 0
+}
+
+// sound says whether a token can be one that was given out: it names a journal, a position, and a time that there is.
+func sound(token *storev1.ResumeToken) bool {
+	return token.GetUid() != "" && token.GetIdentity() != "" &&
+		(token.GetSequence() > 0 || token.GetOrdinal() == wholeEntry) &&
+		(token.GetStartTime() == nil || token.GetStartTime().IsValid())
+}
+
+// bindingOf hashes what of a request its tokens are bound to: Actors and window with all that stands in them, also what only a later
+// version knows, and the thresholds as they are in force, so that a token outlives no change of a default. The order of the Actors does
+// not count.
 func bindingOf(request *integrationv1.StreamAlertsRequest) *storev1.ResumeToken_Binding {
 	actors := slices.Clone(request.GetActors())
 	slices.SortFunc(actors, func(a, b *integrationv1.Actor) int { return strings.Compare(a.GetActorId(), b.GetActorId()) })
@@ -72,7 +94,9 @@ func bindingOf(request *integrationv1.StreamAlertsRequest) *storev1.ResumeToken_
 		Actors: hashOf(&integrationv1.StreamAlertsRequest{Actors: actors}),
 		Window: hashOf(&integrationv1.StreamAlertsRequest{Window: request.GetWindow()}),
 		Thresholds: hashOf(&integrationv1.StreamAlertsRequest{
-			Wait: request.GetWait(), Tolerance: request.GetTolerance(), OnTime: request.GetOnTime(),
+			Wait:      durationpb.New(orDefault(request.GetWait(), defaultWait)),
+			Tolerance: durationpb.New(orDefault(request.GetTolerance(), defaultTolerance)),
+			OnTime:    durationpb.New(orDefault(request.GetOnTime(), defaultOnTime)),
 		}),
 	}
 }
