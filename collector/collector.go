@@ -50,7 +50,8 @@ type Collector struct {
 	damaged    bool          // somebody found the journal damaged
 	clock      time.Duration // Microsoft's clock less this machine's
 	now        Snapshot
-	changed    chan struct{} // closed and made anew when now changes
+	changed    chan struct{}           // closed and made anew when now changes
+	setAside   context.CancelCauseFunc // ends the read under way, or one that is over; nil before the first
 
 	// All that follows belongs to the collector's goroutine.
 	source     Source
@@ -312,6 +313,9 @@ func (c *Collector) set(record *storev1.Record) {
 	}
 	if !c.record.GetIntegration().GetPaused() && record.GetIntegration().GetPaused() {
 		c.now.pausedAt = time.Now()
+	}
+	if c.setAside != nil && (record.GetIntegration().GetPaused() || !onlyPausing(c.record, record)) {
+		c.setAside(errSetAside)
 	}
 	c.record = record
 	c.wakeUp()

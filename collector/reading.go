@@ -90,7 +90,9 @@ func (c *Collector) read(ctx context.Context, depth integrationv1.Pair_Depth, si
 	announce.Point(announce.Poll)
 	c.bare.begin()
 	began := time.Now()
-	read, err := c.source.Alerts().ReadAlerts(ctx, since, c.index.known, func(e *defender.Element) error { return c.take(ctx, e) })
+	timed, done := c.bounded(ctx)
+	defer done()
+	read, err := c.source.Alerts().ReadAlerts(timed, since, c.index.known, func(e *defender.Element) error { return c.take(ctx, e) })
 	if _, ok := errors.AsType[*storeError](err); ok {
 		return nil, err
 	}
@@ -100,6 +102,12 @@ func (c *Collector) read(ctx context.Context, depth integrationv1.Pair_Depth, si
 	// What was read is good, also where the rest could not be.
 	if flushErr := c.locked(ctx, c.flush); flushErr != nil {
 		return nil, flushErr
+	}
+	if err != nil && timed.Err() != nil && ctx.Err() == nil {
+		err = context.Cause(timed)
+	}
+	if errors.Is(err, errSetAside) {
+		return nil, nil // No failure. It is due again by itself.
 	}
 	c.metrics.read(c.id, depth, time.Since(began), err)
 	c.setPace(depth, read.Calls)

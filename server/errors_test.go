@@ -76,6 +76,8 @@ func TestToStatus(t *testing.T) {
 		"cancelled":             {fmt.Errorf("read: %w", context.Canceled), codes.Canceled, "", "cancelled", false},
 		"the caller's deadline": {fmt.Errorf("read: %w", context.DeadlineExceeded), codes.DeadlineExceeded, "", "deadline", false},
 		"gRPC's own":            {status.Error(codes.NotFound, "unknown service"), codes.NotFound, "", "unknown service", false},
+		"what a later version stored": {fmt.Errorf("record: %w: %w", store.ErrVersion, driver),
+			codes.Unavailable, "ERROR_REASON_STORE_UNAVAILABLE", "run that version", true},
 		"a status inside an error of ours": {fmt.Errorf("store: %w", status.Error(codes.NotFound, driver.Error())),
 			codes.Internal, "ERROR_REASON_INTERNAL", "request-1", true},
 		"anything else": {driver, codes.Internal, "ERROR_REASON_INTERNAL", "request-1", true},

@@ -34,6 +34,8 @@ type Source struct {
 	failDevices error
 	reads       []time.Time
 	lookups     int
+	// hang is closed when reading alerts hangs no more; nil while it does not.
+	hang chan struct{}
 }
 
 type served struct {
@@ -74,6 +76,19 @@ func (s *Source) FailDevices(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.failDevices = err
+}
+
+// Hang makes every read of alerts that begins from now on hang until its context ends, or this is ended.
+func (s *Source) Hang(hang bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case hang && s.hang == nil:
+		s.hang = make(chan struct{})
+	case !hang && s.hang != nil:
+		close(s.hang)
+		s.hang = nil
+	}
 }
 
 // Reads returns the lower bound of every read of alerts that was begun, in order.
@@ -138,9 +153,16 @@ func (s *Source) ReadAlerts(
 // look returns what is visible now.
 func (s *Source) look(ctx context.Context, since time.Time) (time.Time, []*integrationv1.Alert, error) {
 	s.mu.Lock()
-	spend, fail := s.spend, s.fail
+	spend, fail, hang := s.spend, s.fail, s.hang
 	s.reads = append(s.reads, since)
 	s.mu.Unlock()
+	if hang != nil {
+		select {
+		case <-hang:
+		case <-ctx.Done():
+			return time.Time{}, nil, context.Cause(ctx)
+		}
+	}
 	if spend != nil {
 		if err := spend(ctx, defender.LimitGraphAlerts); err != nil {
 			return time.Time{}, nil, err

@@ -276,3 +276,6 @@ func (p *played) wantRefused(t *testing.T, text string, c *call) {
 		t.Fatalf("with %q: %v", text, c.err)
 	}
 }
+
+// encode returns the text of a token.
+func encode(token *storev1.ResumeToken) string { return stream.EncodeToken(token) }

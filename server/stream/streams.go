@@ -73,7 +73,7 @@ func (s *Streams) Stream(ctx context.Context, request *integrationv1.StreamAlert
 		return err
 	case errors.Is(context.Cause(joining), errJoinLimit) && errors.Is(err, context.DeadlineExceeded):
 		return notJoined(c).Because(err)
-	case errors.Is(err, collector.ErrStopped), errors.Is(err, errDeleted):
+	case errors.Is(err, collector.ErrStopped), errors.Is(err, errDeleted), errors.Is(err, store.ErrNotFound):
 		return s.ended(ctx, request.GetIntegrationId(), record.GetUid())
 	case errors.Is(err, store.ErrDamaged):
 		// The collector finds the same when it recovers the journal, and gives it a new identity.
