@@ -68,6 +68,10 @@ fuzz: ## run every fuzz target for FUZZTIME (default 30s)
 		done; \
 	done
 
+.PHONY: fixture
+fixture: ## write the data directory that later versions must read; only before its format is released
+	go test -count 1 -run '^TestWrite$$' ./cmd/defender-integration/internal/datadir -write
+
 .PHONY: docker
 docker: ## build the image IMAGE (default defender-integration)
 	docker build --tag $(IMAGE) .
