@@ -333,6 +333,9 @@ func (c *Collector) take(ctx context.Context, e *defender.Element) error {
 		return nil
 	}
 	e.Key = boundedKey(e.Key)
+	if e.ReadTime {
+		e.Updated = e.Updated.Add(max(0, c.clock+clockSlack))
+	}
 	if floor := c.checkpoint.GetFloorTime(); floor != nil && e.Updated.Before(floor.AsTime()) {
 		return nil
 	}
@@ -354,6 +357,12 @@ func (c *Collector) take(ctx context.Context, e *defender.Element) error {
 	}
 	return nil
 }
+
+// clockSlack is added to what is known of Microsoft's clock where it must not be too early: a read's `through` is the Date header, which
+// tells whole seconds, less the round trip and a second. An element without a readable last update counts as updated when it was read,
+// and where Microsoft's clock is ahead by that: what its list filters by then lies before that time, and no read from a floor behind it
+// brings it again.
+const clockSlack = 2 * time.Second
 
 // add lines an entry up for the next flush.
 func (c *Collector) add(entry *storev1.Entry) {

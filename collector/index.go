@@ -86,7 +86,8 @@ func (x *index) known(rawHash [32]byte) (defender.Known, bool) {
 	return defender.Known{}, false
 }
 
-// admits says whether an element is a revision that the journal has not: not seen before, and not older than what is there.
+// admits says whether an element is a revision that the journal has not: not seen before, and not older than what is there. One that
+// tells no last update is never older.
 func (x *index) admits(e *defender.Element) bool {
 	h := x.alerts[e.Key]
 	if h == nil {
@@ -103,7 +104,7 @@ func (x *index) admits(e *defender.Element) bool {
 			return false
 		}
 	}
-	return nanos(e.Updated) >= h.newest
+	return e.ReadTime || nanos(e.Updated) >= h.newest
 }
 
 // before returns when the alert of that key was first read, or now, and the sequence of its last revision, or 0.
