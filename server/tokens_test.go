@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -45,14 +46,14 @@ func newStreamHouse(t *testing.T) *streamHouse {
 	settings := collector.DefaultSettings()
 	settings.RetentionAge = time.Hour
 	manager := collector.NewManager(collector.Options{
-		Settings: settings, Store: h.harness.store, Log: log,
+		Settings: settings, Store: h.store, Log: log,
 		Connect: func(_ *storev1.Record, spend defender.SpendFunc) (collector.Source, error) {
 			h.source.SetSpend(spend)
 			return h.source, nil
 		},
 		DeviceKeys: func(*integrationv1.Device) []string { return nil },
 	})
-	streams := stream.New(ctx, stream.Options{Store: h.harness.store, Collectors: manager, Log: log})
+	streams := stream.New(ctx, stream.Options{Store: h.store, Collectors: manager, Log: log})
 	h.streams.run = streams.Stream
 	var running sync.WaitGroup
 	running.Go(func() { _ = manager.Run(ctx) })
@@ -134,7 +135,7 @@ func TestResumeTokenRefusals(t *testing.T) {
 		"as it came":          {reason: works},
 		"another reference":   {request: func(r *integrationv1.StreamAlertsRequest) { r.Reference = "job-2" }, reason: works},
 		"with raw bytes":      {request: func(r *integrationv1.StreamAlertsRequest) { r.IncludeRaw = true }, reason: works},
-		"Actors in disorder":  {request: func(r *integrationv1.StreamAlertsRequest) { r.Actors[0], r.Actors[1] = r.Actors[1], r.Actors[0] }, reason: works},
+		"Actors in disorder":  {request: func(r *integrationv1.StreamAlertsRequest) { slices.Reverse(r.GetActors()) }, reason: works},
 		"a default written":   {request: func(r *integrationv1.StreamAlertsRequest) { r.OnTime = durationpb.New(30 * time.Minute) }, reason: works},
 		"the journal's start": {token: func(r *storev1.ResumeToken) { r.Sequence, r.Ordinal = 0, math.MaxUint32 }, reason: works},
 		"a field twice": {text: func(text string) string {
@@ -231,11 +232,11 @@ func TestResumeTokensThatOutlivedTheirJournal(t *testing.T) {
 		},
 		"damaged": {
 			lose: func(t *testing.T, h *streamHouse) {
-				record, _, err := h.harness.store.Record(t.Context(), "contoso")
+				record, _, err := h.store.Record(t.Context(), "contoso")
 				if err != nil {
 					t.Fatal(err)
 				}
-				h.harness.store.Damage(record.GetUid(), 1)
+				h.store.Damage(record.GetUid(), 1)
 				// Who reads the entry finds the damage, and is told to come again.
 				reader, err := h.client.StreamAlerts(t.Context(), &integrationv1.StreamAlertsRequest{
 					IntegrationId: "contoso", Window: &integrationv1.Window{StartTime: timestamppb.New(time.Unix(946_684_800, 0))},

@@ -131,7 +131,7 @@ func TestResumeAtEveryPosition(t *testing.T) {
 				defer p.stop()
 				last := decode(t, p.events[len(p.events)-1].GetResumeToken())
 				tried := 0
-				for sequence := uint64(0); sequence < last.GetSequence(); sequence++ {
+				for sequence := range last.GetSequence() {
 					for _, ordinal := range []uint32{0, 1, 2, stream.WholeEntry} {
 						if sequence == 0 && ordinal != stream.WholeEntry {
 							continue

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -126,7 +127,7 @@ func TestBinding(t *testing.T) {
 		"nothing":             {func(*integrationv1.StreamAlertsRequest) {}, ""},
 		"reference":           {func(r *integrationv1.StreamAlertsRequest) { r.Reference = "job-2" }, ""},
 		"include_raw":         {func(r *integrationv1.StreamAlertsRequest) { r.IncludeRaw = true }, ""},
-		"order of the Actors": {func(r *integrationv1.StreamAlertsRequest) { r.Actors[0], r.Actors[1] = r.Actors[1], r.Actors[0] }, ""},
+		"order of the Actors": {func(r *integrationv1.StreamAlertsRequest) { slices.Reverse(r.GetActors()) }, ""},
 		"defaults written out": {func(r *integrationv1.StreamAlertsRequest) {
 			r.Wait, r.Tolerance, r.OnTime = durationpb.New(time.Hour), durationpb.New(5*time.Minute), durationpb.New(30*time.Minute)
 		}, ""},

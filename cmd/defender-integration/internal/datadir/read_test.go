@@ -194,4 +194,3 @@ func readFile(t *testing.T, path string) []byte {
 }
 
 func stampOf(at time.Time) *timestamppb.Timestamp { return timestamppb.New(at) }
-
