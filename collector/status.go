@@ -45,9 +45,10 @@ type Snapshot struct {
 	pausedAt time.Time
 }
 
-// PairAt is a pair, and the journal's last sequence when it was made: all that the read returned lies at or before it.
+// PairAt is a pair, and the journal's identity and last sequence when it was made: all that the read returned lies at or before it.
 type PairAt struct {
 	Pair     *integrationv1.Pair
+	Identity string
 	Sequence uint64
 }
 
@@ -142,10 +143,10 @@ func since(problem, before *integrationv1.Problem) *integrationv1.Problem {
 
 // setGood tells of a good read.
 func (c *Collector) setGood(pair *integrationv1.Pair) {
-	sequence, nextPoll, budget := c.checkpoint.GetLastSequence(), c.nextPoll(), c.budgetLeft()
+	made, nextPoll, budget := PairAt{pair, c.checkpoint.GetIdentity(), c.checkpoint.GetLastSequence()}, c.nextPoll(), c.budgetLeft()
 	c.update(func(s *Snapshot) {
 		s.Budget = budget
-		pairs := []PairAt{{Pair: pair, Sequence: sequence}}
+		pairs := []PairAt{made}
 		for _, p := range s.Pairs {
 			if p.Pair.GetDepth() != pair.GetDepth() {
 				pairs = append(pairs, p)

@@ -118,7 +118,7 @@ func withoutAddresses(device *integrationv1.Device) *integrationv1.Device {
 }
 
 // progressEvent tells how far collecting is now. A pair is told only when everything before it was sent: until then the newest one
-// of its depth that was told stays.
+// of its depth that was told stays. A pair of a journal that has replaced the stream's is none of it: what it rests on is not sent here.
 func (s *session) progressEvent(now collector.Snapshot, caughtUp bool) *integrationv1.ProgressEvent {
 	e := &integrationv1.ProgressEvent{
 		Phase:          s.phase(now, caughtUp, time.Now()),
@@ -130,7 +130,7 @@ func (s *session) progressEvent(now collector.Snapshot, caughtUp bool) *integrat
 		ReadingBackTo:  stampOf(now.ReadingBack),
 	}
 	for _, p := range now.Pairs {
-		if p.Sequence <= s.position.sequence {
+		if p.Identity == s.feed.identity && p.Sequence <= s.position.sequence {
 			s.pairs[p.Pair.GetDepth()] = p.Pair
 		}
 		if passed := s.pairs[p.Pair.GetDepth()]; passed != nil {

@@ -134,6 +134,33 @@ func TestRenewedUnderAStream(t *testing.T) {
 	})
 }
 
+// A stream of a journal that was replaced is told no pair of the new one: what that rests on does not come on this stream. The streams
+// are many, since each has the pair and the end of its journal to choose from.
+func TestNoPairOfANewJournalOnAnOldStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, collector.DefaultSettings())
+		defer h.stop()
+		var calls []*call
+		for range 32 {
+			calls = append(calls, h.open(following()))
+		}
+		time.Sleep(21 * time.Minute)
+		h.store.Cut("uid-1", 1)
+		late := time.Now()
+		h.source.Put(collectortest.Alert("a1", deviceOne, "", late), late)
+		for _, c := range calls {
+			<-c.done
+			for _, e := range c.events {
+				for _, pair := range e.GetProgress().GetPairs() {
+					if !pair.GetThrough().AsTime().Before(late) {
+						t.Fatalf("a1 was not sent, and the stream is told %v", pair)
+					}
+				}
+			}
+		}
+	})
+}
+
 // The fact that trimming drops need not be the newest about its device.
 func TestResumeAcrossTrimmedOlderFact(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
