@@ -258,9 +258,11 @@ func (j *memoryJournal) Trim(ctx context.Context, before uint64, floor time.Time
 	}
 	next := j.log.saved.trimmed(before, floor)
 	j.save(next)
-	if drop := next.first - j.log.first; next.first > j.log.first {
+	if next.first > j.log.first {
+		// Where the end was cut off, there may be less.
+		drop := min(next.first-j.log.first, uint64(len(j.log.entries)))
 		j.log.entries = slices.Clone(j.log.entries[drop:])
-		j.log.first = next.first
+		j.log.first += drop
 	}
 	return nil
 }

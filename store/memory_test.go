@@ -76,6 +76,23 @@ func TestMemoryDamage(t *testing.T) {
 	}
 }
 
+// What lost its end can be trimmed all the same, and is found to be damaged afterwards.
+func TestMemoryTrimsWhatLostItsEnd(t *testing.T) {
+	m := NewMemory()
+	t.Cleanup(func() { closeStore(t, m) })
+	j, first := writer(t, m, "uid")
+	_, err := j.Append(t.Context(), entries(1, 6))
+	must(t, err)
+	must(t, j.SaveCheckpoint(t.Context(), &storev1.Checkpoint{LastSequence: 6}))
+	m.Cut("uid", 3)
+	must(t, j.Trim(t.Context(), 5, time.Unix(5, 0)))
+	recovered, err := j.Recover(t.Context())
+	must(t, err)
+	if recovered.GetIdentity() == first.GetIdentity() || recovered.GetLastSequence() != 0 {
+		t.Errorf("recovered %v", recovered)
+	}
+}
+
 func TestMemorySetUnavailable(t *testing.T) {
 	m := NewMemory()
 	t.Cleanup(func() { closeStore(t, m) })
