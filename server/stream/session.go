@@ -57,7 +57,7 @@ type actor struct {
 	facts      map[string]*integrationv1.Device
 	resolution match.Resolution
 	lookedFor  map[match.Key]bool // the device ids whose entries were looked through
-	heard      map[string]bool    // the devices that a fact was taken of in the journal's order
+	heard      map[string]uint64  // by device, the entry of the fact that was taken of it
 }
 
 // newSession makes a session at its start: behind the sequence `start`, in a window that begins at `begin` where the request
@@ -94,7 +94,7 @@ func newSession(request *integrationv1.StreamAlertsRequest, f *feed, token *stor
 	}
 	f.subscribe(s.subscriber)
 	for _, a := range request.GetActors() {
-		one := &actor{Actor: match.NewActor(a), facts: map[string]*integrationv1.Device{}, lookedFor: map[match.Key]bool{}, heard: map[string]bool{}}
+		one := &actor{Actor: match.NewActor(a), facts: map[string]*integrationv1.Device{}, lookedFor: map[match.Key]bool{}, heard: map[string]uint64{}}
 		s.actors = append(s.actors, one)
 		for _, k := range one.Keys() {
 			s.concern(k, one)
@@ -286,7 +286,7 @@ func (s *session) match(alert *integrationv1.Alert) []*integrationv1.ActorMatch 
 func (s *session) deviceFact(ctx context.Context, sequence uint64, f *storev1.DeviceFact, dry bool) ([]event, error) {
 	var again []uint64
 	for _, a := range s.concerned(f.GetDevice()) {
-		a.take(f)
+		a.take(sequence, f)
 		earlier, err := s.secondLook(ctx, a, sequence)
 		if err != nil {
 			return nil, err
@@ -347,7 +347,7 @@ func (s *session) secondLook(ctx context.Context, a *actor, sequence uint64) ([]
 					return nil, err
 				}
 				if f := p.Entry.GetDeviceFact(); f != nil {
-					a.take(f)
+					a.take(earlier, f)
 				} else {
 					revisions = append(revisions, earlier)
 				}
@@ -382,7 +382,7 @@ func (s *session) recallKey(ctx context.Context, a *actor, key match.Key) error 
 			return err
 		}
 		f := p.Entry.GetDeviceFact()
-		if id := f.GetDevice().GetMdeDeviceId(); f.GetRepeats() < s.first() && !a.heard[id] {
+		if id := f.GetDevice().GetMdeDeviceId(); f.GetRepeats() < s.first() && a.heard[id] == 0 {
 			a.facts[id] = f.GetDevice()
 		}
 	}
@@ -395,14 +395,19 @@ func (s *session) first() uint64 {
 	return first
 }
 
-// take takes a fact about a device into what the Actor's devices are worked out from.
-func (a *actor) take(f *storev1.DeviceFact) {
-	a.heard[f.GetDevice().GetMdeDeviceId()] = true
-	if f.GetGone() {
-		delete(a.facts, f.GetDevice().GetMdeDeviceId())
+// take takes a fact about a device, of the entry at a sequence, into what the Actor's devices are worked out from. One that lies before
+// what is known of the device already is left out: it comes up when the entries about the device are looked through.
+func (a *actor) take(sequence uint64, f *storev1.DeviceFact) {
+	id := f.GetDevice().GetMdeDeviceId()
+	if sequence < a.heard[id] {
 		return
 	}
-	a.facts[f.GetDevice().GetMdeDeviceId()] = f.GetDevice()
+	a.heard[id] = sequence
+	if f.GetGone() {
+		delete(a.facts, id)
+		return
+	}
+	a.facts[id] = f.GetDevice()
 }
 
 // newKeys returns the keys of the Actor's devices, and of those that one was merged into, that were not looked for yet.

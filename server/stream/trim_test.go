@@ -2,6 +2,7 @@ package stream_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -186,6 +187,25 @@ func TestResumeAcrossTrimmedOlderFact(t *testing.T) {
 		other.close()
 		if got := journalled(again.close()); len(got) != 0 {
 			t.Errorf("resumed behind a1: %q again (err %v)", got, again.err)
+		}
+	})
+}
+
+// A device that had another name before, and that another stream asked for by it, is the Actor's from when it has the Actor's name.
+func TestDeviceThatTakesTheActorsName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, collector.DefaultSettings())
+		defer h.stop()
+		h.source.SetDevices(collectortest.Device(deviceOne, "ws-two.contoso.test", time.Now()))
+		other, c := h.open(following(actorNamed("two", "ws-two"))), h.open(following(actorNamed("one", "ws-one")))
+		time.Sleep(10 * time.Minute)
+		h.source.SetDevices(collectortest.Device(deviceOne, "ws-one.contoso.test", time.Now()))
+		time.Sleep(10 * time.Minute)
+		h.source.Put(collectortest.Alert("a1", deviceOne, "", time.Now()), time.Now())
+		time.Sleep(time.Minute)
+		other.close()
+		if got := journalled(c.close()); !slices.Equal(got, []string{"KIND_NEW a1 A test alert"}) {
+			t.Errorf("events %q, want a1", got)
 		}
 	})
 }
