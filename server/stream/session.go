@@ -56,7 +56,7 @@ type actor struct {
 	*match.Actor
 	facts      map[string]*integrationv1.Device
 	resolution match.Resolution
-	lookedFor  map[match.Key]bool // the device ids whose entries were looked through
+	lookedFor  map[match.Key]bool // the device ids whose entries were looked through, and that it still has
 	heard      map[string]uint64  // by device, the entry of the fact that was taken of it
 }
 
@@ -410,7 +410,8 @@ func (a *actor) take(sequence uint64, f *storev1.DeviceFact) {
 	a.facts[id] = f.GetDevice()
 }
 
-// newKeys returns the keys of the Actor's devices, and of those that one was merged into, that were not looked for yet.
+// newKeys returns the keys of the Actor's devices, and of those that one was merged into, that it had not when it was last asked. One
+// that was lost meanwhile is new again: of what came about it since, nothing was sent.
 func (a *actor) newKeys() []match.Key {
 	keys := a.resolution.Keys()
 	for _, d := range a.facts {
@@ -418,11 +419,12 @@ func (a *actor) newKeys() []match.Key {
 			keys = append(keys, match.DeviceIDKey(id))
 		}
 	}
-	keys = slices.DeleteFunc(keys, func(k match.Key) bool { return a.lookedFor[k] })
+	had := a.lookedFor
+	a.lookedFor = make(map[match.Key]bool, len(keys))
 	for _, k := range keys {
 		a.lookedFor[k] = true
 	}
-	return keys
+	return slices.DeleteFunc(keys, func(k match.Key) bool { return had[k] })
 }
 
 // concerned returns the Actors that share a key with a device, or had it as a fact, in the request's order.

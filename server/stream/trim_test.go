@@ -209,3 +209,23 @@ func TestDeviceThatTakesTheActorsName(t *testing.T) {
 		}
 	})
 }
+
+// A device that the Actor had, lost and has again is a new one: what came about it meanwhile is sent.
+func TestDeviceThatComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, collector.DefaultSettings())
+		defer h.stop()
+		h.source.SetDevices(collectortest.Device(deviceOne, "ws-one.contoso.test", time.Now()))
+		c := h.open(following(actorNamed("one", "ws-one")))
+		time.Sleep(10 * time.Minute)
+		h.source.SetDevices()
+		time.Sleep(10 * time.Minute)
+		h.source.Put(collectortest.Alert("a1", deviceOne, "", time.Now()), time.Now())
+		time.Sleep(10 * time.Minute)
+		h.source.SetDevices(collectortest.Device(deviceOne, "ws-one.contoso.test", time.Now()))
+		time.Sleep(10 * time.Minute)
+		if got := journalled(c.close()); !slices.Equal(got, []string{"KIND_NEW a1 A test alert"}) {
+			t.Errorf("events %q, want a1", got)
+		}
+	})
+}
