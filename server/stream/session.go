@@ -56,7 +56,7 @@ type actor struct {
 	*match.Actor
 	facts      map[string]*integrationv1.Device
 	resolution match.Resolution
-	lookedFor  map[match.Key]bool // the device ids whose entries were looked through, and that it still has
+	lookedFor  map[match.Key]bool // the devices whose entries were looked through; false where one was only merged into it
 	heard      map[string]uint64  // by device, the entry of the fact that was taken of it
 }
 
@@ -411,20 +411,26 @@ func (a *actor) take(sequence uint64, f *storev1.DeviceFact) {
 }
 
 // newKeys returns the keys of the Actor's devices, and of those that one was merged into, that it had not when it was last asked. One
-// that was lost meanwhile is new again: of what came about it since, nothing was sent.
+// that was lost meanwhile is new again, since of what came about it nothing was sent; so is one that a device was merged into, once
+// it is the Actor's by a fact of its own.
 func (a *actor) newKeys() []match.Key {
-	keys := a.resolution.Keys()
+	had := a.lookedFor
+	a.lookedFor = map[match.Key]bool{}
 	for _, d := range a.facts {
 		if id := d.GetMergedIntoDeviceId(); id != "" {
-			keys = append(keys, match.DeviceIDKey(id))
+			a.lookedFor[match.DeviceIDKey(id)] = false
 		}
 	}
-	had := a.lookedFor
-	a.lookedFor = make(map[match.Key]bool, len(keys))
-	for _, k := range keys {
+	for _, k := range a.resolution.Keys() {
 		a.lookedFor[k] = true
 	}
-	return slices.DeleteFunc(keys, func(k match.Key) bool { return had[k] })
+	var keys []match.Key
+	for k, own := range a.lookedFor {
+		if was, found := had[k]; !found || own && !was {
+			keys = append(keys, k)
+		}
+	}
+	return keys
 }
 
 // concerned returns the Actors that share a key with a device, or had it as a fact, in the request's order.

@@ -229,3 +229,22 @@ func TestDeviceThatComesBack(t *testing.T) {
 		}
 	})
 }
+
+// A device that the Actor's was merged into is the Actor's once it is known itself: what came about it before is sent.
+func TestDeviceThatTheActorsWasMergedInto(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, collector.DefaultSettings())
+		defer h.stop()
+		c := h.open(following(actorNamed("one", "ws-one")))
+		time.Sleep(time.Minute)
+		h.source.Put(collectortest.Alert("a1", deviceTwo, "", time.Now()), time.Now())
+		time.Sleep(time.Minute)
+		merged := collectortest.Device(deviceOne, "ws-one.contoso.test", time.Now())
+		merged.MergedIntoDeviceId = deviceTwo
+		h.source.SetDevices(merged, collectortest.Device(deviceTwo, "ws-two.contoso.test", time.Now()))
+		time.Sleep(10 * time.Minute)
+		if got := journalled(c.close()); !slices.Equal(got, []string{"KIND_NEW a1 A test alert"}) {
+			t.Errorf("events %q, want a1", got)
+		}
+	})
+}
