@@ -241,6 +241,10 @@ func (s *session) anyRevision(ctx context.Context, rev *storev1.Revision) (*inte
 	previous, err := s.feed.entry(ctx, rev.GetPreviousSequence())
 	switch {
 	case errors.Is(err, store.ErrTrimmed):
+		// What was trimmed was last updated before the floor.
+		if _, _, floor := s.feed.bounds(); s.explicit && !s.window.Start.Add(-s.tolerance).Before(floor) {
+			return s.alertEvent(rev, nil), nil
+		}
 		return s.updateEvent(rev, nil, nil), nil
 	case err != nil:
 		return nil, err

@@ -248,3 +248,35 @@ func TestDeviceThatTheActorsWasMergedInto(t *testing.T) {
 		}
 	})
 }
+
+// An alert whose earlier revision lay before the window is new to a stream, also where trimming has dropped that revision since.
+func TestNewThoughAnEarlierRevisionWasTrimmed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		settings := collector.DefaultSettings()
+		settings.RetentionAge = time.Hour
+		h := newHouse(t, settings)
+		defer h.stop()
+		h.source.Put(collectortest.Alert("a1", deviceOne, "", time.Now()), time.Now())
+		time.Sleep(50 * time.Minute)
+		request := following()
+		request.Window = &integrationv1.Window{StartTime: timestamppb.Now()}
+		token := lastToken(h.open(request).closeAfter(time.Minute))
+		h.source.Put(collectortest.Alert("a1", deviceOne, "", time.Now()), time.Now())
+		steady := h.open(resumed(request, token))
+		time.Sleep(20 * time.Minute)
+		late := h.open(resumed(request, token))
+		time.Sleep(time.Minute)
+		want := []string{"KIND_NEW a1 A test alert"}
+		for _, c := range []*call{steady, late} {
+			if got := journalled(c.close()); !slices.Equal(got, want) {
+				t.Errorf("events %q, want %q (err %v)", got, want, c.err)
+			}
+		}
+	})
+}
+
+// closeAfter ends a stream after a while and returns its events.
+func (c *call) closeAfter(d time.Duration) []*integrationv1.StreamAlertsResponse {
+	time.Sleep(d)
+	return c.close()
+}
