@@ -135,7 +135,7 @@ func (r *reading) ask(query string) error {
 	switch {
 	case rowErr != nil:
 		return rowErr
-	case errors.Is(err, page.ErrInvalid), errors.Is(err, page.ErrTooLarge):
+	case page.IsUnusable(err):
 		return client.Invalid(answer, "Advanced hunting answered what is no table: "+err.Error()+".", nil)
 	case err != nil:
 		return client.BodyError(r.ctx, answer, err)

@@ -110,7 +110,7 @@ func (r *reading) page(target *url.URL) (link string, err error) {
 		return read.NextLink, nil
 	case yieldErr != nil:
 		return "", yieldErr
-	case errors.Is(err, page.ErrInvalid), errors.Is(err, page.ErrTooLarge):
+	case page.IsUnusable(err):
 		return "", r.source.client.Invalid(answer, r.source.client.Name()+" answered what cannot be used: "+err.Error()+".", nil)
 	default:
 		return "", r.source.client.BodyError(r.ctx, answer, err)

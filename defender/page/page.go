@@ -14,6 +14,9 @@ import (
 // MaxElement is how large one element may be, in bytes; what stands between elements may be as large.
 const MaxElement = 16 << 20
 
+// MaxElements is how many elements an answer may have. Of each some bytes are remembered by who reads it, so that it is given once.
+const MaxElements = 1 << 20
+
 // Page is what an answer says beside its elements.
 type Page struct {
 	// Elements is how many elements it had.
@@ -29,9 +32,18 @@ var (
 	ErrInvalid = errors.New("the answer is not a list")
 	// ErrTooLarge says that an element is larger than MaxElement.
 	ErrTooLarge = errors.New("an element is too large")
+	// ErrTooMany says that there are more elements than MaxElements.
+	ErrTooMany = errors.New("there are too many elements")
+	// ErrElement says, beside ErrInvalid, that it is an element that is no JSON, or nests too deep: another page can be good.
+	ErrElement = errors.New("an element cannot be read")
 	// ErrCut says that the answer broke off.
 	ErrCut = errors.New("the answer broke off")
 )
+
+// IsUnusable says whether an error is that the answer came, and is none that can be used.
+func IsUnusable(err error) bool {
+	return errors.Is(err, ErrInvalid) || errors.Is(err, ErrTooLarge) || errors.Is(err, ErrTooMany)
+}
 
 // Read reads a list answer and gives each element of its `value` to yield, exactly as it stands there; the bytes are good until
 // yield returns. The error is what yield or body returned, or wraps one of this package's. What was yielded before was whole.
@@ -59,6 +71,8 @@ type reader struct {
 	yieldErr error
 	page     Page
 	hasList  bool
+	// inList says that elements are being read, and not what is around them.
+	inList bool
 }
 
 func newReader(body io.Reader, yield func([]byte) error) *reader {
@@ -84,6 +98,8 @@ func (r *reader) classify(err error) error {
 		return r.in.err
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		return ErrCut
+	case errors.As(err, &syntax) && r.inList:
+		return fmt.Errorf("%w: it is no JSON at byte %d: %w", ErrInvalid, syntax.ByteOffset, ErrElement)
 	case errors.As(err, &syntax):
 		// The cause's text is left out: it can quote what was answered.
 		return fmt.Errorf("%w: it is no JSON at byte %d", ErrInvalid, syntax.ByteOffset)
@@ -176,6 +192,7 @@ func (r *reader) array() error {
 	if _, err := r.decoder.ReadToken(); err != nil {
 		return err
 	}
+	r.inList = true
 	for r.decoder.PeekKind() != ']' {
 		raw, err := r.value()
 		if err != nil {
@@ -185,6 +202,7 @@ func (r *reader) array() error {
 			return err
 		}
 	}
+	r.inList = false
 	_, err := r.decoder.ReadToken()
 	return err
 }
@@ -200,6 +218,9 @@ func (r *reader) value() ([]byte, error) {
 
 // give gives an element on.
 func (r *reader) give(raw []byte) error {
+	if r.page.Elements == MaxElements {
+		return ErrTooMany
+	}
 	r.page.Elements++
 	r.yieldErr = r.yield(raw)
 	r.in.left = 2 * MaxElement

@@ -20,9 +20,11 @@ import (
 type Elements struct {
 	// NotFoundIsEmpty says that the API answers a list without elements with the status 404 and an error code of its own, as
 	// Defender for Endpoint does (https://learn.microsoft.com/en-us/defender-endpoint/api/get-machines). A 404 without a code comes
-	// from somewhere else, one of a retired API tells of that, and one after elements were read is no empty list: all three are
-	// errors. It is set before the first Fetch.
+	// from somewhere else, one of a retired API tells of that, and one after elements were read is no empty list unless MayBeEmpty:
+	// all three are errors. It is set before the first Fetch.
 	NotFoundIsEmpty bool
+	// MayBeEmpty says that the next Fetch does not ask for what was given already, so that its answer may have nothing.
+	MayBeEmpty bool
 
 	client  *rest.Client
 	decoder Decoder
@@ -55,7 +57,7 @@ func (e *Elements) Fetch(
 	answer, calls, err := e.client.Get(ctx, target)
 	e.result.Calls += calls
 	if err != nil {
-		if e.NotFoundIsEmpty && e.result.Elements == 0 && isNotFound(err) {
+		if e.NotFoundIsEmpty && (e.result.Elements == 0 || e.MayBeEmpty) && isNotFound(err) {
 			return e.begin(answer)
 		}
 		return err
@@ -74,8 +76,8 @@ func (e *Elements) Fetch(
 		return nil
 	case elementErr != nil:
 		return elementErr
-	case errors.Is(err, page.ErrInvalid), errors.Is(err, page.ErrTooLarge):
-		return e.client.Invalid(answer, e.client.Name()+" answered what cannot be used: "+err.Error()+".", nil)
+	case page.IsUnusable(err):
+		return e.client.Invalid(answer, e.client.Name()+" answered what cannot be used: "+err.Error()+".", err)
 	default:
 		return e.client.BodyError(ctx, answer, err)
 	}
@@ -174,6 +176,14 @@ func (e *Elements) Invalid(complaint string) error {
 
 // Result returns what is known of the read so far.
 func (e *Elements) Result() defender.Read { return e.result }
+
+// Now returns the time, by Microsoft's clock where it was told.
+func (e *Elements) Now() time.Time {
+	if e.date.IsZero() {
+		return time.Now().UTC()
+	}
+	return e.date.Add(time.Since(e.received))
+}
 
 // Probed returns what the read found out, as of a probe.
 func (e *Elements) Probed() defender.Probed {
