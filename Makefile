@@ -9,6 +9,8 @@ SEED ?= 1
 SOAK ?= 1h
 # How long `make fuzz` spends on each target.
 FUZZTIME ?= 30s
+# How many random lists of alerts `make narrowing` reads over each API.
+RUNS ?= 200
 # What `make docker` calls the image.
 IMAGE ?= defender-integration
 
@@ -71,6 +73,10 @@ fuzz: ## run every fuzz target for FUZZTIME (default 30s)
 .PHONY: fixture
 fixture: ## write the data directory that later versions must read; only before its format is released
 	go test -count 1 -run '^TestWrite$$' ./cmd/defender-integration/internal/datadir -write
+
+.PHONY: narrowing
+narrowing: ## read RUNS (default 200) random lists over each API, some of whose alerts always fail
+	NARROWING_RUNS=$(RUNS) go test -count 1 -timeout 0 -run '^TestWhatFailsAnywhere$$' ./defender/reading
 
 .PHONY: docker
 docker: ## build the image IMAGE (default defender-integration)

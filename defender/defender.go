@@ -18,7 +18,8 @@ type AlertSource interface {
 	//
 	// A nil error means that the read was whole: every page was read to its end, and yield took every element. Otherwise what
 	// was yielded is good, the rest is unknown, and the error is an *Error where Microsoft or the network is the cause, or what
-	// yield returned.
+	// yield returned. One with the reason UPSTREAM_RANGE_FAILED says that the read came to its end around what Microsoft fails on:
+	// everything outside its problem's `missing` was read, and within it the rest is unknown.
 	ReadAlerts(ctx context.Context, since time.Time, known KnownFunc, yield func(*Element) error) (Read, error)
 }
 

@@ -266,8 +266,8 @@ func TestServerErrorsNarrowThePage(t *testing.T) {
 	}
 	_, read, err := readingtest.Collect(t, w.source, start)
 	readingtest.WantReason(t, err, upstreamFailed)
-	if read.Calls != 3 {
-		t.Errorf("%d calls were made, want one and two narrower ones", read.Calls)
+	if read.Calls != 4 {
+		t.Errorf("%d calls were made, want the page, its first alert, the one behind it, and what is now", read.Calls)
 	}
 }
 

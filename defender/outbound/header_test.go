@@ -92,9 +92,9 @@ func TestTrailersAreBounded(t *testing.T) {
 	}
 	defer response.Body.Close()
 	body := make([]byte, 100)
-	for n := 0; err == nil; {
-		n, err = response.Body.Read(body)
-		if n > 2 {
+	for err == nil {
+		var n int
+		if n, err = response.Body.Read(body); n > 2 {
 			t.Fatalf("the body goes on with %s", body[:n])
 		}
 	}

@@ -14,6 +14,8 @@ const Tick = 100 * time.Nanosecond
 type query struct {
 	// since bounds the last update from below, inclusively.
 	since time.Time
+	// until bounds it from above, inclusively; zero does not.
+	until time.Time
 	// instant asks for what was last updated exactly at since, in the order of creation.
 	instant bool
 	// created bounds the creation from below, inclusively; zero does not.
@@ -25,9 +27,12 @@ type query struct {
 // encode writes the query's options for a list: top is how many elements there may be.
 func (q query) encode(l *List, top int) string {
 	filter, order := l.Updated+" ge "+literal(q.since), l.Updated+" asc"
+	until := q.until
 	if q.instant {
-		filter += " and " + l.Updated + " le " + literal(q.since)
-		order = l.Created + " asc"
+		until, order = q.since, l.Created+" asc"
+	}
+	if !until.IsZero() {
+		filter += " and " + l.Updated + " le " + literal(until)
 	}
 	if !q.created.IsZero() {
 		filter += " and " + l.Created + " ge " + literal(q.created)

@@ -8,7 +8,6 @@ import (
 	"defender-integration/defender"
 	"defender-integration/defender/page"
 	"defender-integration/defender/reading"
-	"defender-integration/defender/rest"
 )
 
 // Bounds of one read.
@@ -16,15 +15,20 @@ const (
 	// margin is how far before its lower bound a range is asked for. It covers bounds that do not belong to the range, and back
 	// ends that round times to the second.
 	margin = time.Second
-	// A range that Microsoft fails on is asked for in so many parts, so often, and never in shorter ones.
-	parts      = 4
-	maxSplits  = 4
+	// shortest is how long a range is that is not divided any more.
+	shortest = time.Second
+	// fine is how long a range may be that Microsoft is known to fail on and that is not divided any more: the shortest, and what may be
+	// asked for with what is around it.
+	fine = shortest + 2*margin
+	// Where more is too much at once, ranges are no shorter than this, and no more than so many.
 	shortRange = time.Minute
+	maxRanges  = 256
 )
 
 // ranges is one read under way.
 type ranges struct {
 	*reading.Elements
+	reading.Narrowing
 
 	ctx     context.Context //nolint:containedctx // A reading lives as long as the call that makes it.
 	source  *Source
@@ -36,58 +40,125 @@ func (s *Source) newReading(ctx context.Context, known defender.KnownFunc, yield
 	return &ranges{Elements: reading.NewElements(s.client, decoder, known, yield), ctx: ctx, source: s, decoder: decoder}
 }
 
-// everything reads the range from a time on: as a whole, or, where Microsoft fails on it, in shorter ranges one after the other.
-// Each turn of the loop splits, which it may do maxSplits times, or comes nearer to end by shortRange at least.
-func (r *ranges) everything(from time.Time) error {
-	var (
-		// end is when the range was split last: what begins before it and reaches beyond is asked for without an upper bound.
-		end time.Time
-		// length is that of the shorter ranges; zero while the range is whole.
-		length time.Duration
-		splits int
-	)
+// everything reads everything from a time on: the ranges that Microsoft is known to fail on by themselves, and what is around them.
+func (r *ranges) everything(since time.Time) error {
+	for _, known := range r.source.failing.Since(since, time.Now()) {
+		if since.Before(known.Start) {
+			if err := r.between(since, known.Start); err != nil {
+				return err
+			}
+		}
+		if err := r.retry(known); err != nil {
+			return err
+		}
+		since = known.End
+	}
+	return r.between(since, time.Time{})
+}
+
+// retry reads what can be read of a range that Microsoft failed on before, and passes over the rest.
+func (r *ranges) retry(known reading.Range) error {
+	for _, part := range known.Parts(fine) {
+		err := r.ask(part.Start, part.End)
+		if r.Failed(err) {
+			err = r.Pass(part)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// between reads a range; a zero to is no end. It is asked for as a whole, or, where that is too much, in shorter ranges one after the
+// other. What Microsoft fails on by itself is passed over. Each turn of the loop isolates a failure, for which a read has so many calls,
+// or comes nearer to the end by shortRange at least.
+func (r *ranges) between(from, to time.Time) error {
+	// length is that of the shorter ranges; zero while the range is whole.
+	var length time.Duration
 	for {
-		var until time.Time
-		if next := from.Add(length); length > 0 && next.Before(end) {
+		until := to
+		if next := from.Add(length); length > 0 && next.Before(r.end(to)) {
 			until = next
 		}
-		err := r.between(from, until)
+		// It is asked for from a margin before, and a back end may take that for somewhat earlier still.
+		r.Forget(from.Add(-2 * margin))
+		err := r.ask(from, until)
 		switch {
-		case err == nil && until.IsZero():
+		case err == nil && until.Equal(to):
 			return nil
 		case err == nil:
 			from = until
-		case splits == maxSplits || !rest.LessMayHelp(err):
+			continue
+		case !r.Failed(err):
 			return err
-		default:
-			if until.IsZero() {
-				end = r.now()
-				length = end.Sub(from)
-			}
-			// Rounded up, so that the parts reach the end.
-			if length = (length + parts - 1) / parts; length < shortRange {
-				return err
-			}
-			splits++
+		}
+		if from, length, err = r.isolate(from, r.end(until)); err != nil {
+			return err
+		}
+		if !to.IsZero() && !from.Before(to) || from.Add(-margin).After(r.Now()) {
+			return nil // nothing is left
 		}
 	}
 }
 
-// now returns the time, by Microsoft's clock where it was told.
-func (r *ranges) now() time.Time {
-	first := r.Probed()
-	if first.Date.IsZero() {
-		return time.Now()
+// end returns where a range ends: until, or now where that is zero.
+func (r *ranges) end(until time.Time) time.Time {
+	if until.IsZero() {
+		return r.Now()
 	}
-	return first.Date.Add(time.Since(first.Received))
+	return until
 }
 
-// between reads what was processed from a time on, until another; zero for none.
-func (r *ranges) between(from, until time.Time) error {
-	q := query{since: from.Add(-margin), until: until}
-	// A back end may take it for somewhat earlier still.
-	r.Forget(q.since.Add(-margin))
-	return r.fetch(q)
+// isolate is for a range that Microsoft fails on: it gives what shorter ones hold, passes over what fails by itself, and returns where
+// reading goes on, and how long the ranges may be from there on; zero for as long as there is.
+func (r *ranges) isolate(from, end time.Time) (time.Time, time.Duration, error) {
+	span := max(shortest, end.Sub(from))
+	worked := shortRange
+	failing, err := r.Narrow(int64(span), int64(shortest), func(next int64) error {
+		until := from.Add(time.Duration(next))
+		if err := r.ask(from, until); err != nil {
+			return err
+		}
+		from, worked = until, max(worked, time.Duration(next))
+		return nil
+	})
+	if err != nil || !failing {
+		return from, max(worked, span/maxRanges), err
+	}
+	next, err := r.pass(from)
+	return next, 0, err
+}
+
+// pass passes over the shortest range from a time on, and returns where reading goes on. Where what is behind it fails too and now does,
+// Microsoft fails and not the range: that is the error. Otherwise a time is searched for from which on all can be read. A range that fails
+// no more once something else does not is not passed over.
+func (r *ranges) pass(from time.Time) (time.Time, error) {
+	// What is asked for from there on begins before it, and must not reach back into what fails.
+	end := from.Add(fine)
+	short := func(at time.Time) error { return r.ask(at, at.Add(shortest)) }
+	now := r.Now()
+	behindFails, err := r.Ask(func() error { return short(end) })
+	if behindFails {
+		err = r.Answers(func() error { return r.ask(now, time.Time{}) })
+	}
+	if err != nil {
+		return from, err
+	}
+	if fails, err := r.Ask(func() error { return short(from) }); err != nil || !fails {
+		return from.Add(shortest), err
+	}
+	if behindFails && now.After(end) {
+		if end, err = r.Behind(end, now, shortest, short); err != nil {
+			return from, err
+		}
+	}
+	return end, r.Pass(reading.Range{Start: from, End: end})
+}
+
+// ask reads what was processed from a time on, until another; zero for none.
+func (r *ranges) ask(from, until time.Time) error {
+	return r.fetch(query{since: from.Add(-margin), until: until})
 }
 
 // fetch reads one answer.

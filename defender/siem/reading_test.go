@@ -141,8 +141,8 @@ func TestRangesAreSplit(t *testing.T) {
 					t.Fatal(err)
 				}
 				readingtest.WantOnce(t, given, w.raws())
-				// Two hours and half an hour fail, seven and a half minutes do not.
-				if read.Calls != len(w.queries) || read.Calls > 2+17 {
+				// Two hours, one, a half and a quarter fail; a second and seven and a half minutes do not.
+				if read.Calls != len(w.queries) || read.Calls > 4+1+17 {
 					t.Errorf("%+v is told of %d calls", read, len(w.queries))
 				}
 				if last := w.queries[len(w.queries)-1]; last.Has("untilTimeUtc") {
@@ -153,21 +153,22 @@ func TestRangesAreSplit(t *testing.T) {
 	}
 }
 
-func TestSplittingEnds(t *testing.T) {
+// Where all fails, the shortest range does, what is behind it and what is now; then the read ends. What shorter ranges cannot help with
+// ends it at once.
+func TestNarrowingEnds(t *testing.T) {
 	for name, tt := range map[string]struct {
 		back  time.Duration
 		long  http.HandlerFunc
 		calls int
 	}{
-		"after so many times":   {30 * 24 * time.Hour, status(http.StatusInternalServerError), 1 + maxSplits},
-		"at a minute":           {10 * time.Minute, status(http.StatusBadGateway), 2},
-		"at once when short":    {3 * time.Minute, status(http.StatusServiceUnavailable), 1},
+		"failed":                {30 * 24 * time.Hour, status(http.StatusInternalServerError), 4},
+		"failed, and short":     {10 * time.Second, status(http.StatusBadGateway), 4},
 		"refused":               {30 * 24 * time.Hour, status(http.StatusForbidden), 1},
 		"wrong":                 {30 * 24 * time.Hour, status(http.StatusBadRequest), 1},
 		"asked for less":        {30 * 24 * time.Hour, status(http.StatusTooManyRequests), 1},
 		"asked for less by 503": {30 * 24 * time.Hour, later, 1},
 		"no list":               {30 * 24 * time.Hour, body(`{}`), 1},
-		"cut":                   {30 * 24 * time.Hour, body(`[{"FullId":"a:1"},`), 1 + maxSplits},
+		"cut":                   {30 * 24 * time.Hour, body(`[{"FullId":"a:1"},`), 4},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -274,7 +275,7 @@ func TestAnAnswerWithoutADate(t *testing.T) {
 	}
 }
 
-// The parts end where Microsoft's clock stands, which need not be where this machine's does.
+// Shorter ranges end where Microsoft's clock stands, which need not be where this machine's does.
 func TestMicrosoftsClock(t *testing.T) {
 	w := newWorld(t)
 	theirs := time.Now().Add(-3 * time.Hour)
@@ -295,9 +296,9 @@ func TestMicrosoftsClock(t *testing.T) {
 	if ahead := theirs.Sub(read.Through); ahead < 0 || ahead > 10*time.Second {
 		t.Errorf("Through is %s, want a little before %s", read.Through, theirs)
 	}
-	// Four hours in quarters, the last without an end.
-	if len(w.queries) != 1+4 {
-		t.Errorf("asked %v, want the whole and four quarters", w.queries)
+	// The whole fails. The first second, half of four hours, the rest of them, and what has come since do not.
+	if rest, err := time.Parse("2006-01-02T15:04:05.000", w.queries[3].Get("untilTimeUtc")); len(w.queries) != 1+4 || err != nil || rest.Sub(theirs) > time.Minute {
+		t.Errorf("asked %v, want the whole and four parts, of which the third ends now", w.queries)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"defender-integration/defender"
+	"defender-integration/defender/reading"
 	"defender-integration/defender/rest"
 )
 
@@ -13,6 +14,8 @@ import (
 type Source struct {
 	client *rest.Client
 	list   *url.URL
+	// failing is what reads found that Microsoft fails on.
+	failing reading.Failing
 }
 
 var _ defender.AlertSource = (*Source)(nil)
@@ -25,15 +28,15 @@ func NewSource(client *rest.Client) *Source {
 // ReadAlerts reads everything that was processed at or after since, and what Microsoft tells of the second before; see
 // [defender.AlertSource].
 //
-// One answer has all of it, and is read as it arrives. Where Microsoft fails on it, does not answer in time or breaks off, the
-// range is asked for in quarters, and those that fail in quarters again, down to a minute and a few times at most. Each begins a
-// little before the end of the one before it, and the last has no end. All of them succeed, or the read fails.
+// One answer has all of it, and is read as it arrives. Where Microsoft fails on it, does not answer in time or breaks off, shorter
+// ranges are asked for, each of which begins a little before the end of the one before it, and the last has no end. Some seconds that
+// fail by themselves are passed over. All else is read, and the error then tells what may be missing; see [reading.Narrowing].
 //
 // Microsoft promises no order, and none is made: that would mean to hold the whole answer. Order is for revisions of one alert,
 // of which an older one is dropped that comes after a newer; a detection has one revision for ever.
 func (s *Source) ReadAlerts(ctx context.Context, since time.Time, known defender.KnownFunc, yield func(*defender.Element) error) (defender.Read, error) {
 	r := s.newReading(ctx, known, yield)
-	err := r.everything(since)
+	err := r.Finish(&s.failing, since, r.everything(since))
 	return r.Result(), err
 }
 
