@@ -43,11 +43,7 @@ func (c *Collector) close(ctx context.Context) error {
 	if since.IsZero() {
 		return nil
 	}
-	pair, err := c.read(withReserve(ctx), integrationv1.Pair_DEPTH_CLOSING, since)
-	if pair == nil {
-		return err
-	}
-	return c.prove(ctx, pair, true)
+	return c.readDeep(withReserve(ctx), integrationv1.Pair_DEPTH_CLOSING, since)
 }
 
 // overdue returns when the first member has waited for a closing read for as long as it is tried. The caller holds mu.

@@ -61,8 +61,9 @@ type Collector struct {
 	checkpoint *storev1.Checkpoint
 	watching   time.Time // since when this process has polled without a failure, by Microsoft's clock; zero while it does not
 	bare       bare
-	pending    []*storev1.Entry // taken, and not appended yet
-	size       int              // of pending, in bytes
+	missing    *integrationv1.Problem // what reads passed over, while there is such; with since when
+	pending    []*storev1.Entry       // taken, and not appended yet
+	size       int                    // of pending, in bytes
 	plan       plan
 }
 

@@ -2,8 +2,13 @@ package collector
 
 import (
 	"context"
+	"slices"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"defender-integration/defender"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
 
@@ -13,11 +18,7 @@ func (c *Collector) readBack(ctx context.Context) error {
 	c.mu.Lock()
 	since := c.wanted(time.Now())
 	c.mu.Unlock()
-	pair, err := c.read(ctx, integrationv1.Pair_DEPTH_REREAD, since)
-	if pair == nil {
-		return err
-	}
-	return c.prove(ctx, pair, true)
+	return c.readDeep(ctx, integrationv1.Pair_DEPTH_REREAD, since)
 }
 
 // wanted returns how far back streams ask for alerts, never below the floor, what is kept here and what Microsoft keeps; zero where
@@ -39,15 +40,67 @@ func (c *Collector) wanted(now time.Time) time.Time {
 // uncovered returns how far back streams ask for alerts where that is before what was read; otherwise zero. The caller holds mu.
 func (c *Collector) uncovered(now time.Time) time.Time {
 	covered := c.checkpoint.GetPolledSince()
+	// What reads pass over is asked for again by those that reach it anyway.
 	if wanted := c.wanted(now); covered != nil && !wanted.IsZero() && wanted.Before(covered.AsTime()) {
 		return wanted
 	}
 	return time.Time{}
 }
 
+// missingIn returns the problem of a read that passed over what Microsoft fails on, and read all else; nil where err is anything else, or
+// nothing was read behind what was passed over.
+func missingIn(err error, read defender.Read) *integrationv1.Problem {
+	problem := problemOf(err)
+	ranges := problem.GetMissing()
+	if problem.GetReason() != integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_RANGE_FAILED || len(ranges) == 0 ||
+		!ranges[len(ranges)-1].GetEndTime().AsTime().Before(read.Through) {
+		return nil
+	}
+	return problem
+}
+
+// cover takes note of a good read, and of what it passed over: until a read has all of that, or no read reaches it any more, it is told.
+// Polls go on without a break from the first one on, so what one read reached back to stays covered.
+func (c *Collector) cover(ctx context.Context, pair *integrationv1.Pair, passedOver *integrationv1.Problem) {
+	from := pair.GetSince().AsTime()
+	lower := func(t *timestamppb.Timestamp) *timestamppb.Timestamp {
+		if t == nil || from.Before(t.AsTime()) {
+			return pair.GetSince()
+		}
+		return t
+	}
+	c.checkpoint.PolledSince = lower(c.checkpoint.GetPolledSince())
+	if passedOver == nil {
+		c.checkpoint.CoveredSince = lower(c.checkpoint.GetCoveredSince())
+		if missing := c.missing.GetMissing(); len(missing) > 0 {
+			first, last := missing[0].GetStartTime().AsTime(), missing[len(missing)-1].GetEndTime().AsTime()
+			if !from.After(first) || last.Before(pair.GetThrough().AsTime().Add(-c.deepest())) {
+				c.missing = nil
+			}
+		}
+		return
+	}
+	c.checkpoint.CoveredSince = stampOf(laterOf(from, timeOf(c.checkpoint.GetCoveredSince())))
+	if !slices.EqualFunc(c.missing.GetMissing(), passedOver.GetMissing(), sameRange) {
+		c.log.WarnContext(ctx, "Microsoft fails on some of the alerts; all others were read", "error", passedOver.GetMessage())
+	}
+	c.missing = since(passedOver, c.missing)
+}
+
+func sameRange(a, b *integrationv1.TimeRange) bool { return proto.Equal(a, b) }
+
+// deepest returns how far back reads reach by themselves.
+func (c *Collector) deepest() time.Duration {
+	deepest := c.settings.Overlap
+	for _, r := range c.settings.Rereads {
+		deepest = max(deepest, r.Span)
+	}
+	return deepest
+}
+
 // tellCoverage tells since when everything was read, and where to the collector reads back, where either is other than was told.
 func (c *Collector) tellCoverage() {
-	covered := timeOf(c.checkpoint.GetPolledSince())
+	covered := timeOf(c.checkpoint.GetCoveredSince())
 	c.mu.Lock()
 	back := c.uncovered(time.Now())
 	same := covered.Equal(c.now.Covered) && back.IsZero() == c.now.ReadingBack.IsZero()

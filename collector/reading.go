@@ -74,15 +74,21 @@ func (c *Collector) tellNextPoll() {
 // reread reads deeper, for what became visible late.
 func (c *Collector) reread(ctx context.Context, i int) error {
 	c.plan.rereads[i] = time.Now()
-	pair, err := c.read(ctx, integrationv1.Pair_DEPTH_REREAD, time.Now().Add(c.clock).Add(-c.settings.Rereads[i].Span))
+	return c.readDeep(ctx, integrationv1.Pair_DEPTH_REREAD, time.Now().Add(c.clock).Add(-c.settings.Rereads[i].Span))
+}
+
+// readDeep reads deeper than a poll, and makes an entry of the pair where it reaches as far back as it was to, or completes a stream.
+func (c *Collector) readDeep(ctx context.Context, depth integrationv1.Pair_Depth, since time.Time) error {
+	pair, err := c.read(ctx, depth, since)
 	if pair == nil {
 		return err
 	}
-	return c.prove(ctx, pair, true)
+	reached := laterOf(since, timeOf(c.checkpoint.GetFloorTime()))
+	return c.prove(ctx, pair, !pair.GetSince().AsTime().After(reached))
 }
 
-// read reads everything since a time. It returns the pair where the read was whole; otherwise no pair, with an error only where
-// the store failed.
+// read reads everything since a time. It returns the pair where the read was whole, which begins behind what it had to pass over;
+// otherwise no pair, with an error only where the store failed.
 func (c *Collector) read(ctx context.Context, depth integrationv1.Pair_Depth, since time.Time) (*integrationv1.Pair, error) {
 	if floor := timeOf(c.checkpoint.GetFloorTime()); since.Before(floor) {
 		since = floor
@@ -96,8 +102,11 @@ func (c *Collector) read(ctx context.Context, depth integrationv1.Pair_Depth, si
 	if _, ok := errors.AsType[*storeError](err); ok {
 		return nil, err
 	}
-	if err == nil {
-		err = c.bare.end()
+	passedOver := missingIn(err, read)
+	if err == nil || passedOver != nil {
+		if bare := c.bare.end(); bare != nil {
+			err, passedOver = bare, nil
+		}
 	}
 	// What was read is good, also where the rest could not be.
 	if flushErr := c.locked(ctx, c.flush); flushErr != nil {
@@ -111,7 +120,10 @@ func (c *Collector) read(ctx context.Context, depth integrationv1.Pair_Depth, si
 	}
 	c.metrics.read(c.id, depth, time.Since(began), err)
 	c.setPace(depth, read.Calls)
-	if err != nil {
+	switch {
+	case passedOver != nil:
+		since = passedOver.GetMissing()[len(passedOver.GetMissing())-1].GetEndTime().AsTime()
+	case err != nil:
 		c.failed(ctx, err)
 		return nil, nil
 	}
@@ -125,10 +137,7 @@ func (c *Collector) read(ctx context.Context, depth integrationv1.Pair_Depth, si
 		Through:  timestamppb.New(read.Through),
 		Elements: read.Elements,
 	}
-	// Polls go on without a break from the first one on, so what one read reached back to stays covered.
-	if covered := c.checkpoint.GetPolledSince(); covered == nil || since.Before(covered.AsTime()) {
-		c.checkpoint.PolledSince = pair.GetSince()
-	}
+	c.cover(ctx, pair, passedOver)
 	c.setGood(pair)
 	return pair, nil
 }

@@ -153,7 +153,7 @@ func (c *Collector) setGood(pair *integrationv1.Pair) {
 			}
 		}
 		s.Pairs = pairs
-		s.Problem, s.ThrottledUntil, s.NextPoll, s.lastGood = nil, time.Time{}, nextPoll, pair.GetThrough().AsTime()
+		s.Problem, s.ThrottledUntil, s.NextPoll, s.lastGood = c.missing, time.Time{}, nextPoll, pair.GetThrough().AsTime()
 		if s.state != integrationv1.IntegrationStatus_STATE_ACTIVE {
 			s.state, s.since = integrationv1.IntegrationStatus_STATE_ACTIVE, time.Now()
 		}

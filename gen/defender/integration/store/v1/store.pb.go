@@ -725,6 +725,8 @@ type Checkpoint struct {
 	PolledSince *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=polled_since,json=polledSince,proto3" json:"polled_since,omitempty"`
 	// Through when, by Microsoft's clock.
 	PolledThrough *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=polled_through,json=polledThrough,proto3" json:"polled_through,omitempty"`
+	// Since when everything was read: later than polled_since where reads passed over a range that Microsoft fails on.
+	CoveredSince  *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=covered_since,json=coveredSince,proto3" json:"covered_since,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -797,6 +799,13 @@ func (x *Checkpoint) GetPolledSince() *timestamppb.Timestamp {
 func (x *Checkpoint) GetPolledThrough() *timestamppb.Timestamp {
 	if x != nil {
 		return x.PolledThrough
+	}
+	return nil
+}
+
+func (x *Checkpoint) GetCoveredSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CoveredSince
 	}
 	return nil
 }
@@ -1158,7 +1167,7 @@ const file_defender_integration_store_v1_store_proto_rawDesc = "" +
 	"\aSecrets\x12(\n" +
 	"\rclient_secret\x18\x01 \x01(\tB\x03\x80\x01\x01R\fclientSecret\x122\n" +
 	"\x12client_certificate\x18\x02 \x01(\tB\x03\x80\x01\x01R\x11clientCertificate\x12*\n" +
-	"\x0eproxy_password\x18\x03 \x01(\tB\x03\x80\x01\x01R\rproxyPassword\"\xa2\x02\n" +
+	"\x0eproxy_password\x18\x03 \x01(\tB\x03\x80\x01\x01R\rproxyPassword\"\xe3\x02\n" +
 	"\n" +
 	"Checkpoint\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x1a\n" +
@@ -1167,7 +1176,8 @@ const file_defender_integration_store_v1_store_proto_rawDesc = "" +
 	"\n" +
 	"floor_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tfloorTime\x12=\n" +
 	"\fpolled_since\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\vpolledSince\x12A\n" +
-	"\x0epolled_through\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\rpolledThrough\"\xb4\x01\n" +
+	"\x0epolled_through\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\rpolledThrough\x12?\n" +
+	"\rcovered_since\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\fcoveredSince\"\xb4\x01\n" +
 	"\x06Ledger\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12C\n" +
 	"\x06blocks\x18\x02 \x03(\v2+.defender.integration.store.v1.Ledger.BlockR\x06blocks\x1aM\n" +
@@ -1258,15 +1268,16 @@ var file_defender_integration_store_v1_store_proto_depIdxs = []int32{
 	13, // 22: defender.integration.store.v1.Checkpoint.floor_time:type_name -> google.protobuf.Timestamp
 	13, // 23: defender.integration.store.v1.Checkpoint.polled_since:type_name -> google.protobuf.Timestamp
 	13, // 24: defender.integration.store.v1.Checkpoint.polled_through:type_name -> google.protobuf.Timestamp
-	11, // 25: defender.integration.store.v1.Ledger.blocks:type_name -> defender.integration.store.v1.Ledger.Block
-	13, // 26: defender.integration.store.v1.ResumeToken.start_time:type_name -> google.protobuf.Timestamp
-	12, // 27: defender.integration.store.v1.ResumeToken.binding:type_name -> defender.integration.store.v1.ResumeToken.Binding
-	13, // 28: defender.integration.store.v1.Ledger.Block.time:type_name -> google.protobuf.Timestamp
-	29, // [29:29] is the sub-list for method output_type
-	29, // [29:29] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	13, // 25: defender.integration.store.v1.Checkpoint.covered_since:type_name -> google.protobuf.Timestamp
+	11, // 26: defender.integration.store.v1.Ledger.blocks:type_name -> defender.integration.store.v1.Ledger.Block
+	13, // 27: defender.integration.store.v1.ResumeToken.start_time:type_name -> google.protobuf.Timestamp
+	12, // 28: defender.integration.store.v1.ResumeToken.binding:type_name -> defender.integration.store.v1.ResumeToken.Binding
+	13, // 29: defender.integration.store.v1.Ledger.Block.time:type_name -> google.protobuf.Timestamp
+	30, // [30:30] is the sub-list for method output_type
+	30, // [30:30] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_defender_integration_store_v1_store_proto_init() }

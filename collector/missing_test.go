@@ -1,0 +1,144 @@
+package collector_test
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"defender-integration/collector"
+	"defender-integration/collector/collectortest"
+	"defender-integration/defender"
+	integrationv1 "defender-integration/gen/defender/integration/v1"
+)
+
+// patchy is a source that passes over a range of last updates, as the adapter does where Microsoft fails on it.
+type patchy struct {
+	*collectortest.Source
+	mu         sync.Mutex
+	start, end time.Time // both zero where all can be read
+}
+
+func (p *patchy) Alerts() defender.AlertSource { return p }
+
+func (p *patchy) ReadAlerts(ctx context.Context, since time.Time, known defender.KnownFunc, yield func(*defender.Element) error) (defender.Read, error) {
+	p.mu.Lock()
+	start, end := p.start, p.end
+	p.mu.Unlock()
+	read, err := p.Source.ReadAlerts(ctx, since, known, func(e *defender.Element) error {
+		if !e.Updated.Before(start) && e.Updated.Before(end) {
+			return nil
+		}
+		return yield(e)
+	})
+	if err == nil && since.Before(end) {
+		err = &defender.Error{Problem: &integrationv1.Problem{
+			Reason:  integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_RANGE_FAILED,
+			Missing: []*integrationv1.TimeRange{{StartTime: timestamppb.New(start), EndTime: timestamppb.New(end)}},
+		}}
+	}
+	return read, err
+}
+
+func (p *patchy) set(start, end time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.start, p.end = start, end
+}
+
+// Where Microsoft fails on some alerts, all others are collected without a delay, no pair says that those were read, and what is missing
+// is told until a read has it. Polls do not reach further back for it, and what lies behind it is proven.
+func TestWhatIsPassedOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		settings := collector.DefaultSettings()
+		b := newBench(t, settings)
+		b.stop()
+		source := &patchy{Source: b.source}
+		b.startOn(settings, source, b.store)
+		defer func() { b.stop() }()
+		c := b.collector()
+		member, _, err := c.Join(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer member.Leave()
+		time.Sleep(2 * time.Minute)
+
+		start := time.Now()
+		end := start.Add(time.Second)
+		source.set(start, end)
+		b.source.Put(titled("fails", "x", start), start)
+		b.source.Put(titled("beside it", "x", end), end)
+		time.Sleep(20 * time.Second)
+		if got, want := b.revisions(), []string{"beside it x"}; !slices.Equal(got, want) {
+			t.Errorf("revisions %q, want %q", got, want)
+		}
+		told := func() *integrationv1.Problem {
+			s, _ := c.Snapshot()
+			for _, p := range s.Pairs {
+				from, through := p.Pair.GetSince().AsTime(), p.Pair.GetThrough().AsTime()
+				if !from.After(start) && through.After(start) && len(b.revisions()) < 2 {
+					t.Errorf("the pair since %v through %v passes what was not read", from, through)
+				}
+			}
+			return s.Problem
+		}
+		if p := told(); len(p.GetMissing()) != 1 || !p.GetMissing()[0].GetStartTime().AsTime().Equal(start) {
+			t.Errorf("told is %v", p)
+		}
+		if s, _ := c.Snapshot(); !s.Covered.Equal(end) || s.NextPoll.Sub(time.Now()) > settings.FastInterval {
+			t.Errorf("covered since %v, want %v; the next poll in %v", s.Covered, end, s.NextPoll.Sub(time.Now()))
+		}
+
+		// One closing from before it cannot be answered, one from behind it is.
+		through := time.Now()
+		before, _, err := c.Join(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer before.Leave()
+		before.SetClosing(collector.Closing{Since: start.Add(-time.Second), Due: through})
+		member.SetClosing(collector.Closing{Since: end, Due: through})
+		time.Sleep(8 * time.Minute)
+		shallow := 0
+		reads := b.source.Reads()
+		for _, since := range reads[len(reads)-10:] {
+			if time.Since(since) < settings.Overlap+2*time.Minute {
+				shallow++
+			}
+		}
+		if shallow < 5 {
+			t.Errorf("of ten reads only %d are polls that reach no further back than the overlap", shallow)
+		}
+		told()
+		time.Sleep(10 * time.Minute)
+		var answered, failed bool
+		for _, p := range b.entries() {
+			pair := p.Entry.GetPair().GetPair()
+			answered = answered || pair != nil && !pair.GetSince().AsTime().After(end) && !pair.GetThrough().AsTime().Before(through)
+			if f := p.Entry.GetFailedClosing(); f != nil {
+				failed = f.GetSince().AsTime().Equal(start.Add(-time.Second)) &&
+					f.GetProblem().GetReason() == integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_RANGE_FAILED
+			}
+		}
+		if !answered || !failed {
+			t.Errorf("the closing from behind it was answered: %t; the one from before it failed for it: %t", answered, failed)
+		}
+		if p := told(); p == nil {
+			t.Error("what is missing is told no more, and is missing still")
+		}
+
+		source.set(time.Time{}, time.Time{})
+		time.Sleep(11 * time.Minute)
+		if got, want := b.revisions(), []string{"beside it x", "fails x"}; !slices.Equal(got, want) {
+			t.Errorf("once it can be read: revisions %q, want %q", got, want)
+		}
+		if p := told(); p != nil {
+			t.Errorf("told still: %v", p)
+		}
+	})
+}
