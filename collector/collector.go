@@ -245,7 +245,10 @@ func (c *Collector) connect() error {
 	}
 	before := c.plan.record
 	c.plan.record = record
-	c.setState(stateOf(record))
+	// After the journal was recovered, what was wrong is so until a read is good.
+	if before != nil || record.GetIntegration().GetPaused() {
+		c.setState(stateOf(record))
+	}
 	if record.GetIntegration().GetPaused() {
 		c.watching = time.Time{}
 	}
