@@ -57,13 +57,18 @@ func (c *Collector) overdue(now time.Time) time.Time {
 	return first
 }
 
-// limit returns until when a member's closing read is tried. One that begins below the floor, or at an API that Microsoft no longer
-// offers, can never be made.
+// limit returns until when a member's closing read is tried.
 func (c *Collector) limit(m *Member) time.Time {
-	if floor := timeOf(c.checkpoint.GetFloorTime()); m.closing.Since.Before(floor) || c.plan.alertGate.retired {
+	if c.hopeless(m) {
 		return c.triedFrom(m)
 	}
 	return c.triedFrom(m).Add(c.settings.ClosingLimit).Add(m.stood)
+}
+
+// hopeless says that a member's closing read can never be made: it begins below the floor, or at an API that Microsoft no longer offers.
+func (c *Collector) hopeless(m *Member) bool {
+	floor := timeOf(c.checkpoint.GetFloorTime())
+	return m.closing.Since.Before(floor) || c.plan.alertGate.retired
 }
 
 // triedFrom returns when trying a member's closing read begins, or began, by what is known of Microsoft's clock now. The caller

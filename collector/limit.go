@@ -15,8 +15,8 @@ const (
 	// pages than any read has; what takes longer hangs, or trickles. It is less than a closing read is tried for, so that one that begins
 	// behind a read that hangs still has its time, and streams that ask for one meanwhile are told in theirs.
 	readLimit = 10 * time.Minute
-	// lastTry is what a read has at least, also where a closing has been tried for as long as it is: that it is told a little later
-	// is better than that it is told for want of a minute.
+	// lastTry is what a read has at least, also where a closing is about to be told to have failed: that it is told a little later is
+	// better than that it fails for want of a minute.
 	lastTry = time.Minute
 )
 
@@ -39,8 +39,12 @@ func (c *Collector) bounded(ctx context.Context) (context.Context, context.Cance
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	until := now.Add(readLimit)
-	if limit := laterOf(c.overdue(now), now.Add(lastTry)); limit.Before(until) {
-		until = limit
+	for m := range c.closings {
+		// What cannot be made anyway is no reason to break a read off.
+		limit := c.limit(m)
+		if limit.After(now) && !c.hopeless(m) && laterOf(limit, now.Add(lastTry)).Before(until) {
+			until = laterOf(limit, now.Add(lastTry))
+		}
 	}
 	timed, cancelTime := context.WithDeadlineCause(ctx, until, tooLong(until.Sub(now)))
 	timed, setAside := context.WithCancelCause(timed)

@@ -92,6 +92,10 @@ func (c *Collector) next(now time.Time) (step, time.Time) {
 	defer c.mu.Unlock()
 
 	if integration := c.record.GetIntegration(); !integration.GetPaused() {
+		if overdue := c.overdue(now); !overdue.After(now) && c.plan.alertGate.failures > 0 {
+			// Reading was tried, and failed. Where it was not, as when the store was away, a closing read comes first.
+			return c.failClosing, overdue
+		}
 		// In the order of importance: of what is due at one time the first proposed is done.
 		propose(c.failClosing, c.overdue(now))
 		if c.source == nil {
