@@ -7,6 +7,8 @@ KILLS ?= 300
 SEED ?= 1
 # How long `make soak` lasts, from SEED.
 SOAK ?= 1h
+# How many sequences `make sequences` plays in fake time.
+SEQUENCES ?= 10000
 # How long `make fuzz` spends on each target.
 FUZZTIME ?= 30s
 # How many random lists of alerts `make narrowing` reads over each API.
@@ -60,6 +62,11 @@ soak: ## let 1,000 streams run for SOAK (default 1h), with faults from SEED (def
 .PHONY: faults
 faults: ## run the fault matrix and write it into docs/faults.md
 	ACCEPTANCE_WRITE_FAULTS=1 go test -count 1 -v -run '^Test(Own)?Faults$$' ./acceptance
+
+.PHONY: sequences
+sequences: ## play SEQUENCES random sequences (default 10000) against a model, and 200 on the real engine, from SEED (default 1)
+	SEQUENCES=$(SEQUENCES) SEQUENCES_ENGINE=200 SEQUENCES_SEED=$(SEED) \
+		go test -count 1 -timeout 0 -v ./cmd/defender-integration/internal/sequences
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (default 30s)

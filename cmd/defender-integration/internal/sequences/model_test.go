@@ -1,0 +1,204 @@
+package sequences_test
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	storev1 "defender-integration/gen/defender/integration/store/v1"
+	integrationv1 "defender-integration/gen/defender/integration/v1"
+)
+
+// expected is an event that a stream must send.
+type expected struct {
+	// sequence is the entry that makes it; own is the revision's entry, which lies before that where a device fact made it match.
+	sequence, own uint64
+	revision      *storev1.Revision
+	// matches says that it concerns the stream still; before is the revision of the alert that was sent before, 0 where none was.
+	matches bool
+	before  uint64
+	// closing is what a completed rests on; nil for an alert. alerts are how many alerts match then, inside how many of them have
+	// their activity in the window, for each Actor.
+	closing *storev1.Entry
+	alerts  int
+	inside  map[string]int
+}
+
+// model works out what a stream must send: the law of design.md, without its shortcuts.
+type model struct {
+	request *integrationv1.StreamAlertsRequest
+	// start is the entry that the stream began behind.
+	start     uint64
+	tolerance time.Duration
+	explicit  bool
+
+	passed []numbered                       // the revisions so far
+	sent   map[string]uint64                // by alert, the entry that was sent last
+	facts  map[string]*integrationv1.Device // by id, what is so now
+	events []expected
+}
+
+// numbered is a revision with its entry's sequence.
+type numbered struct {
+	sequence uint64
+	revision *storev1.Revision
+}
+
+// expect returns what a stream that began behind a position must send of a journal, in order, with what was lost, which is told, but
+// for completions: the stream ends with the last of a number of them.
+func expect(request *integrationv1.StreamAlertsRequest, l *log, start uint64, completions int, lost []loss) []expected {
+	m := &model{
+		request: request, start: start, tolerance: request.GetTolerance().AsDuration(), explicit: request.GetWindow().GetStartTime() != nil,
+		sent: map[string]uint64{}, facts: map[string]*integrationv1.Device{},
+	}
+	base := start
+	for i, entry := range l.entries {
+		sequence := uint64(i + 1)
+		switch {
+		case entry.GetRevision() != nil:
+			m.revision(sequence, entry.GetRevision())
+		case entry.GetDeviceFact() != nil:
+			m.fact(sequence, entry.GetDeviceFact())
+		case slices.ContainsFunc(lost, func(l loss) bool { return sequence > l.after && sequence < l.first }):
+		case m.closes(entry) && sequence > base:
+			m.complete(sequence, entry)
+			base = sequence
+			if completions--; completions == 0 {
+				return m.events
+			}
+		}
+	}
+	return m.events
+}
+
+// revision passes a revision: it is sent where it concerns the stream, and where an earlier one of its alert was sent.
+func (m *model) revision(sequence uint64, revision *storev1.Revision) {
+	if !m.explicit && sequence <= m.start {
+		return
+	}
+	one := numbered{sequence, revision}
+	m.passed = append(m.passed, one)
+	m.send(sequence, one)
+}
+
+func (m *model) send(at uint64, one numbered) {
+	key := one.revision.GetKey()
+	before, was := m.sent[key]
+	matches := m.matches(one.revision.GetAlert())
+	if was && before >= one.sequence || !was && (!matches || !m.reaches(one.revision)) {
+		return
+	}
+	m.events = append(m.events, expected{sequence: at, own: one.sequence, revision: one.revision, matches: matches, before: before})
+	m.sent[key] = one.sequence
+}
+
+// reaches says that a revision may be about the window: it was not last updated before it.
+func (m *model) reaches(revision *storev1.Revision) bool {
+	return !m.explicit || !revision.GetUpdatedTime().AsTime().Before(m.request.GetWindow().GetStartTime().AsTime().Add(-m.tolerance))
+}
+
+// fact passes a device fact, after which all that was passed is looked through again: what matches now is sent now. What trimming
+// repeats is no news.
+func (m *model) fact(sequence uint64, fact *storev1.DeviceFact) {
+	if fact.GetRepeats() != 0 {
+		return
+	}
+	if id := fact.GetDevice().GetMdeDeviceId(); fact.GetGone() {
+		delete(m.facts, id)
+	} else {
+		m.facts[id] = fact.GetDevice()
+	}
+	if len(m.request.GetActors()) == 0 {
+		return
+	}
+	for _, one := range m.passed {
+		m.send(sequence, one)
+	}
+}
+
+// closes says that an entry is what a bounded stream waits for: a pair from the window's start less the tolerance, or earlier,
+// through its end and the wait, or later; or that none could be had.
+func (m *model) closes(entry *storev1.Entry) bool {
+	window := m.request.GetWindow()
+	if window.GetEndTime() == nil {
+		return false
+	}
+	since, due := window.GetStartTime().AsTime().Add(-m.tolerance), window.GetEndTime().AsTime().Add(m.request.GetWait().AsDuration())
+	if pair := entry.GetPair().GetPair(); pair != nil {
+		return !pair.GetSince().AsTime().After(since) && !pair.GetThrough().AsTime().Before(due)
+	}
+	failed := entry.GetFailedClosing()
+	return failed != nil && failed.GetSince().AsTime().Equal(since) && failed.GetDue().AsTime().Equal(due)
+}
+
+// complete ends the stream: each alert is judged by its last revision, with the devices as they are now.
+func (m *model) complete(sequence uint64, entry *storev1.Entry) {
+	last := map[string]*integrationv1.Alert{}
+	for _, one := range m.passed {
+		if m.reaches(one.revision) {
+			last[one.revision.GetKey()] = one.revision.GetAlert()
+		}
+	}
+	e := expected{sequence: sequence, own: sequence, closing: entry, inside: map[string]int{}}
+	for _, alert := range last {
+		if !m.matches(alert) {
+			continue
+		}
+		e.alerts++
+		began := alert.GetFirstActivityTime().AsTime()
+		if began.Before(m.request.GetWindow().GetStartTime().AsTime().Add(-m.tolerance)) ||
+			began.After(m.request.GetWindow().GetEndTime().AsTime().Add(m.tolerance)) {
+			continue
+		}
+		for _, actor := range m.request.GetActors() {
+			if m.about(alert, actor) {
+				e.inside[actor.GetActorId()]++
+			}
+		}
+	}
+	m.events = append(m.events, e)
+}
+
+// matches says that an alert concerns the stream now.
+func (m *model) matches(alert *integrationv1.Alert) bool {
+	return len(m.request.GetActors()) == 0 ||
+		slices.ContainsFunc(m.request.GetActors(), func(actor *integrationv1.Actor) bool { return m.about(alert, actor) })
+}
+
+// about says that an alert is about an Actor: by what it tells itself of its device, or since the device is the Actor's by the facts.
+func (m *model) about(alert *integrationv1.Alert, actor *integrationv1.Actor) bool {
+	evidence := alert.GetEvidence()[0].GetDevice()
+	return fits(actor, evidence.GetMdeDeviceId(), evidence.GetDeviceDnsName()) ||
+		evidence.GetMdeDeviceId() != "" && m.devices(actor)[evidence.GetMdeDeviceId()]
+}
+
+// devices returns the ids of an Actor's devices: those that fit it, and those that these were merged into.
+func (m *model) devices(actor *integrationv1.Actor) map[string]bool {
+	ids := map[string]bool{}
+	for id, device := range m.facts {
+		if !fits(actor, id, device.GetDeviceDnsName()) {
+			continue
+		}
+		for range len(m.facts) {
+			ids[id] = true
+			into := m.facts[id].GetMergedIntoDeviceId()
+			if m.facts[into] == nil {
+				break
+			}
+			id = into
+		}
+	}
+	return ids
+}
+
+// fits says that a device is the Actor by its own id or name: a full name equals a full name, a short one the first label.
+func fits(actor *integrationv1.Actor, id, name string) bool {
+	if id != "" && actor.GetMdeDeviceId() == id {
+		return true
+	}
+	if name == "" {
+		return false
+	}
+	label, _, _ := strings.Cut(name, ".")
+	return actor.GetFqHostName() == name || actor.GetHostName() == label || slices.Contains(actor.GetAlternateHostNames(), name)
+}
