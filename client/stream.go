@@ -79,7 +79,8 @@ func (s *Stream) Acknowledged() string {
 //
 //   - a *[TokenError] where the service refuses the resume token, at the start or after a reconnection: nothing is ever begun
 //     anew in silence;
-//   - the status of the call where its code is neither UNAVAILABLE nor RESOURCE_EXHAUSTED, which are retried, without end, after
+//   - the status of the call where its code is neither UNAVAILABLE nor RESOURCE_EXHAUSTED (as where events were left unread for too
+//     long), which are retried, without end, after
 //     the time that the server names or a growing one;
 //   - [ErrEndedEarly];
 //   - the error of ctx.

@@ -395,3 +395,42 @@ func TestServiceReachesTheOtherCalls(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// TestStreamThatWasLeftUnreadResumes ends a stream as the service does when its caller was away for too long: it goes on after what was
+// acknowledged, when the service says.
+func TestStreamThatWasLeftUnreadResumes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const asked = 7 * time.Second
+		f, conn := start(t, func(_ context.Context, call int, _ *integrationv1.StreamAlertsRequest, send sendFunc) error {
+			if call == 1 {
+				send(actors("t0"))
+				send(alert(1))
+				send(alert(2))
+				return failed(codes.ResourceExhausted, integrationv1.ErrorReason_ERROR_REASON_STREAM_UNREAD,
+					map[string]string{"limit": "2m0s"}, retryIn(asked))
+			}
+			send(alert(3))
+			send(completed("t4"))
+			return nil
+		})
+		var log bytes.Buffer
+		stream := client.New(conn, client.WithLogger(slog.New(slog.NewTextHandler(&log, nil)))).Alerts(request)
+		var got []string
+		for event, err := range stream.Events(t.Context()) {
+			if err != nil {
+				t.Fatalf("error %v", err)
+			}
+			got = append(got, event.GetResumeToken())
+			event.Ack()
+			time.Sleep(time.Hour) // What had arrived is handed over however late, and only then the reason.
+		}
+		equal(t, "events", got, []string{"t0", "t1", "t2", "t3", "t4"})
+		equal(t, "calls with tokens", f.tokens(), []string{"", "t2"})
+		if wait := f.waits()[0] - 3*time.Hour; wait < asked || wait > asked+asked/5 {
+			t.Errorf("it waited for %s, and was asked for %s", wait, asked)
+		}
+		if !strings.Contains(log.String(), "reason=ERROR_REASON_STREAM_UNREAD") {
+			t.Errorf("the log says: %s", log.String())
+		}
+	})
+}

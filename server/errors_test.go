@@ -117,6 +117,7 @@ func TestRetryAfter(t *testing.T) {
 		{failure.Draining(), retryAfterDraining},
 		{failure.Draining().After(time.Minute), time.Minute},
 		{storeUnavailable(nil), retryAfterStore},
+		{failure.Unread(time.Minute), retryAfterUnread},
 		{failure.IntegrationNotFound("a"), 0},
 	} {
 		if got := retryAfter(test.f); got != test.want {

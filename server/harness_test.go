@@ -45,6 +45,7 @@ type harness struct {
 	tests    *fakeTest
 	log      *logBuffer
 	registry *prometheus.Registry
+	listener *bufconn.Listener
 	// stop ends Serve's context and returns what Serve returned.
 	stop func() error
 }
@@ -65,7 +66,7 @@ func newHarness(t *testing.T, options harnessOptions) *harness {
 	}
 	h := &harness{
 		store: store.NewMemory(), streams: &fakeStreams{}, statuses: &fakeCollectors{}, tests: &fakeTest{}, log: &logBuffer{},
-		registry: prometheus.NewRegistry(),
+		registry: prometheus.NewRegistry(), listener: bufconn.Listen(1 << 20),
 	}
 	// A real sealer: that a secret is sealed is half of what the tests are about.
 	sealer, err := store.OpenSealer(filepath.Join(t.TempDir(), "key"), true)
@@ -80,9 +81,8 @@ func newHarness(t *testing.T, options harnessOptions) *harness {
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener := bufconn.Listen(1 << 20)
 	serverOptions := server.Options{
-		Service: service, Ready: h.store.Ready, Logger: logger, Registry: h.registry, Listener: listener,
+		Service: service, Ready: h.store.Ready, Logger: logger, Registry: h.registry, Listener: h.listener,
 	}
 	if options.change != nil {
 		options.change(&serverOptions)
@@ -101,19 +101,27 @@ func newHarness(t *testing.T, options harnessOptions) *harness {
 		cancel()
 		return <-served
 	})
-	h.conn, err = grpc.NewClient("passthrough:///memory",
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))
-	if err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() {
-		if err := errors.Join(h.conn.Close(), h.stop(), h.store.Close()); err != nil {
+		if err := errors.Join(h.stop(), h.store.Close()); err != nil {
 			t.Error(err)
 		}
 	})
+	h.conn = h.dial(t)
 	h.client, h.health = integrationv1.NewIntegrationServiceClient(h.conn), healthv1.NewHealthClient(h.conn)
 	return h
+}
+
+// dial makes a connection in memory, for the length of the test.
+func (h *harness) dial(t *testing.T, options ...grpc.DialOption) *grpc.ClientConn {
+	t.Helper()
+	conn, err := grpc.NewClient("passthrough:///memory", append(options,
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return h.listener.DialContext(ctx) }))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
 }
 
 // register registers an integration.

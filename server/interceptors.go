@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"time"
 
 	"buf.build/go/protovalidate"
-	grpcprom "github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors"
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/logging"
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
@@ -28,11 +28,12 @@ type interceptor struct {
 // chainInput is what the interceptors work with.
 type chainInput struct {
 	logger    *slog.Logger
-	metrics   *grpcprom.ServerMetrics
-	panics    prometheus.Counter
+	metrics   *metrics
 	policies  map[string]methodPolicy
 	draining  context.Context //nolint:containedctx // It is the life of the server until it drains.
 	validator protovalidate.Validator
+	// unreadLimit is how long a caller may leave a stream unread.
+	unreadLimit time.Duration
 }
 
 // chain is the one list of interceptors, the outermost first.
@@ -41,7 +42,7 @@ func chain(in chainInput) []interceptor {
 		// First, since every line of the log and every answer carries the request id.
 		identify(),
 		// Around all that can fail, so that each call is counted with the code that the caller gets.
-		{in.metrics.UnaryServerInterceptor(), in.metrics.StreamServerInterceptor()},
+		{in.metrics.calls.UnaryServerInterceptor(), in.metrics.calls.StreamServerInterceptor()},
 		// Around all that can refuse a call, so that refused calls are logged too. Probes are not.
 		only(accessLog(in.logger), func(method string) bool { return !in.policies[method].quiet }),
 		// Outside the translation, since it tells the code that the caller gets.
@@ -50,8 +51,10 @@ func chain(in chainInput) []interceptor {
 		translate(in.logger),
 		// Outside the recovery, since it may run a handler in a goroutine of its own, where a panic must be caught too.
 		drainable(in.draining),
+		// Inside draining, which ends the wait for a caller to read too.
+		readable(&unreadWatch{limit: in.unreadLimit, logger: in.logger, metrics: in.metrics}),
 		// Inside metrics and log, so that a panic is counted and logged as the INTERNAL that the caller gets.
-		recoverPanics(in.logger, in.panics),
+		recoverPanics(in.logger, in.metrics.panics),
 		// Before anything reads the request: who may not call learns nothing of what is valid.
 		enforce(in.policies),
 		// Last: a handler sees only requests that follow the rules. Only our own messages have any.

@@ -121,7 +121,7 @@ func start(t *testing.T, options server.Options) (*server.Server, *harness) {
 	var started *server.Server
 	h := newHarness(t, harnessOptions{change: func(o *server.Options) {
 		o.Address, o.UnixSocket, o.UnixSocketMode = options.Address, options.UnixSocket, options.UnixSocketMode
-		o.TLS, o.MetricsAddress = options.TLS, options.MetricsAddress
+		o.TLS, o.MetricsAddress, o.UnreadLimit = options.TLS, options.MetricsAddress, options.UnreadLimit
 	}, started: func(s *server.Server) { started = s }})
 	return started, h
 }

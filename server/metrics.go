@@ -12,14 +12,30 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
+// metrics are the server's metrics.
+type metrics struct {
+	// calls are gRPC's own, by method and code.
+	calls *grpcprom.ServerMetrics
+	// panics counts the handlers that panicked.
+	panics prometheus.Counter
+	// unread counts the streams that were ended since their caller did not read, cut the connections that were closed since their
+	// caller did not read on.
+	unread, cut prometheus.Counter
+}
+
 // newMetrics makes the server's metrics and registers them.
-func newMetrics(registry prometheus.Registerer) (*grpcprom.ServerMetrics, prometheus.Counter, error) {
-	calls := grpcprom.NewServerMetrics(grpcprom.WithServerHandlingTimeHistogram())
-	panics := prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "defender_integration_panics_total",
-		Help: "Handlers of calls that panicked. Each is a defect.",
-	})
-	return calls, panics, errors.Join(registry.Register(calls), registry.Register(panics))
+func newMetrics(registry prometheus.Registerer) (*metrics, error) {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	}
+	m := &metrics{
+		calls:  grpcprom.NewServerMetrics(grpcprom.WithServerHandlingTimeHistogram()),
+		panics: counter("defender_integration_panics_total", "Handlers of calls that panicked. Each is a defect."),
+		unread: counter("defender_integration_streams_unread_total", "Streams that were ended since their caller left them unread."),
+		cut: counter("defender_integration_connections_unread_total",
+			"Connections that were closed since a stream had ended and stayed unread."),
+	}
+	return m, errors.Join(registry.Register(m.calls), registry.Register(m.panics), registry.Register(m.unread), registry.Register(m.cut))
 }
 
 // serveMetrics serves the registry over HTTP under /metrics until ctx ends.

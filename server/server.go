@@ -14,6 +14,8 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/encoding"
+	encodingproto "google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
@@ -28,8 +30,8 @@ const (
 	maxRequestSize = 8 << 20
 	// maxHeaderSize is the largest list of request headers, in bytes.
 	maxHeaderSize = 16 << 10
-	// maxStreams is how many calls one connection may have open: one whose client stopped reading holds about 200 KB until the
-	// client goes, so their number has a bound.
+	// maxStreams is how many calls one connection may have open: one whose client stopped reading holds some 50 KB until it is
+	// ended, so their number has a bound.
 	maxStreams = 4096
 	// handshakeTimeout is how long a connection has until it can carry calls.
 	handshakeTimeout = 20 * time.Second
@@ -70,6 +72,8 @@ type Options struct {
 
 	// DrainTimeout is how long calls have to end when the server stops. Default: 15 seconds.
 	DrainTimeout time.Duration
+	// UnreadLimit is how long a caller may leave a stream unread before it is ended. Default: 2 minutes.
+	UnreadLimit time.Duration
 }
 
 // Server is the gRPC server with its listeners, which listen from the beginning. Serve serves them; a Server that is not served is
@@ -96,6 +100,9 @@ func New(options Options) (*Server, error) {
 	if options.DrainTimeout <= 0 {
 		options.DrainTimeout = defaultDrainTimeout
 	}
+	if options.UnreadLimit <= 0 {
+		options.UnreadLimit = defaultUnreadLimit
+	}
 	tlsConfig, err := options.TLS.load()
 	if err != nil {
 		return nil, err
@@ -104,7 +111,7 @@ func New(options Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("set up the validation of requests: %w", err)
 	}
-	calls, panics, err := newMetrics(options.Registry)
+	metrics, err := newMetrics(options.Registry)
 	if err != nil {
 		return nil, fmt.Errorf("register the server's metrics: %w", err)
 	}
@@ -113,7 +120,8 @@ func New(options Options) (*Server, error) {
 	policies := policies()
 	link := &transport{}
 	settings := chained(chain(chainInput{
-		logger: options.Logger, metrics: calls, panics: panics, policies: policies, draining: draining, validator: validator,
+		logger: options.Logger, metrics: metrics, policies: policies, draining: draining, validator: validator,
+		unreadLimit: options.UnreadLimit,
 	}))
 	if tlsConfig != nil {
 		link.tls = credentials.NewTLS(tlsConfig)
@@ -121,6 +129,7 @@ func New(options Options) (*Server, error) {
 	}
 	settings = append(settings,
 		grpc.Creds(link),
+		grpc.ForceServerCodecV2(codec{encoding.GetCodecV2(encodingproto.Name)}),
 		grpc.MaxRecvMsgSize(maxRequestSize),
 		grpc.MaxHeaderListSize(maxHeaderSize),
 		grpc.MaxConcurrentStreams(maxStreams),
@@ -135,7 +144,7 @@ func New(options Options) (*Server, error) {
 	integrationv1.RegisterIntegrationServiceServer(s.grpc, options.Service)
 	healthv1.RegisterHealthServer(s.grpc, s.health)
 	reflection.RegisterV1(s.grpc)
-	calls.InitializeMetrics(s.grpc)
+	metrics.calls.InitializeMetrics(s.grpc)
 	s.readiness = newReadiness(s.health, options.Ready, options.Logger)
 
 	err = checkPolicies(policies, s.grpc.GetServiceInfo())

@@ -26,6 +26,8 @@ type caller struct {
 	kind callerKind
 	// name is for the log: the certificate's subject, or `local/` and the network that a local caller came over.
 	name string
+	// conn is the connection that the call came over, without TLS; nil where it did not come through a handshake of ours.
+	conn net.Conn
 }
 
 // callerFrom returns who calls, going by what the handshake learned. What did not come through a handshake of ours is unknown.
@@ -34,19 +36,30 @@ func callerFrom(ctx context.Context) caller {
 	if !ok {
 		return caller{name: "unknown"}
 	}
-	switch info := p.AuthInfo.(type) {
+	own, ok := p.AuthInfo.(connInfo)
+	if !ok {
+		return caller{name: "unknown"}
+	}
+	switch info := own.AuthInfo.(type) {
 	case localInfo:
-		return caller{kind: callerLocal, name: "local/" + info.network}
+		return caller{kind: callerLocal, name: "local/" + info.network, conn: own.conn}
 	case credentials.TLSInfo:
 		if chains := info.State.VerifiedChains; len(chains) > 0 && len(chains[0]) > 0 {
-			return caller{kind: callerCertified, name: chains[0][0].Subject.String()}
+			return caller{kind: callerCertified, name: chains[0][0].Subject.String(), conn: own.conn}
 		}
 		// TLS without client certificates is served on the loopback interface only; listen sees to it.
 		if address, ok := p.LocalAddr.(*net.TCPAddr); ok && address.IP.IsLoopback() {
-			return caller{kind: callerLocal, name: "local/tcp"}
+			return caller{kind: callerLocal, name: "local/tcp", conn: own.conn}
 		}
 	}
-	return caller{name: "unknown"}
+	return caller{name: "unknown", conn: own.conn}
+}
+
+// connInfo is the AuthInfo of every connection: what the handshake learned, and the connection itself, without TLS. gRPC offers no
+// other way from a call to its connection.
+type connInfo struct {
+	credentials.AuthInfo
+	conn net.Conn
 }
 
 // localInfo is the AuthInfo of a connection without TLS, which can only come from this machine.
@@ -69,12 +82,16 @@ type transport struct {
 func (t *transport) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	network := conn.LocalAddr().Network()
 	if t.tls != nil && network == "tcp" {
-		return t.tls.ServerHandshake(conn)
+		secured, info, err := t.tls.ServerHandshake(conn)
+		if err != nil {
+			return nil, nil, err
+		}
+		return secured, connInfo{info, conn}, nil
 	}
-	return conn, localInfo{
+	return conn, connInfo{localInfo{
 		CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.NoSecurity},
 		network:        network,
-	}, nil
+	}, conn}, nil
 }
 
 // ClientHandshake is refused: these credentials are a server's.

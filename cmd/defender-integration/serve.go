@@ -62,6 +62,8 @@ func (f *serveFlags) listening(flags *flagSet) {
 	flags.StringVar(&f.server.MetricsAddress, "metrics-address", "127.0.0.1:9464",
 		"serve metrics for Prometheus at http://`address`/metrics, in clear and to anyone who reaches it; \"none\": do not")
 	flags.DurationVar(&f.server.DrainTimeout, "drain-timeout", 15*time.Second, "how long calls have to end once the server is told to stop")
+	flags.DurationVar(&f.server.UnreadLimit, "unread-limit", 2*time.Minute,
+		"end a stream whose client has read nothing for this long. Where the client does not read on then, its connection is closed")
 }
 
 // keeping declares the flags of the store.
@@ -116,7 +118,7 @@ func (f *serveFlags) options() (app.Options, error) {
 		name  string
 		value time.Duration
 	}{
-		{"drain-timeout", f.server.DrainTimeout},
+		{"drain-timeout", f.server.DrainTimeout}, {"unread-limit", f.server.UnreadLimit},
 		{"poll-fast", c.FastInterval}, {"poll-slow", c.SlowInterval}, {"poll-overlap", c.Overlap},
 		{"closing-interval", c.ClosingInterval}, {"closing-limit", c.ClosingLimit},
 		{"device-interval", c.DeviceInterval}, {"retention-age", c.RetentionAge}, {"trim-interval", c.TrimInterval},

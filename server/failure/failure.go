@@ -89,6 +89,13 @@ func LaterVersion() *Error {
 		"a later version of this service wrote what is stored, and this version cannot read it; run that version, or a later one")
 }
 
+// Unread returns the Error that ends a stream of which the caller has read nothing for that long.
+func Unread(limit time.Duration) *Error {
+	return New(integrationv1.ErrorReason_ERROR_REASON_STREAM_UNREAD,
+		"the stream was left unread for %s, so it was ended; resume it with the last token that was read", limit).
+		With("limit", limit.String())
+}
+
 // Error returns the reason, the message and the cause, for the log.
 func (e *Error) Error() string {
 	text := e.Reason.String() + ": " + e.Message
