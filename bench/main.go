@@ -4,6 +4,11 @@
 //	go run ./bench                          10,000 and 100,000 alerts, and a minute of idling
 //	go run ./bench -alerts 10000 -idle 0    less
 //	go run ./bench -profile /tmp/profiles   with profiles of the service, for go tool pprof
+//	go run ./bench -unread 1000             1,000 streams, of which half stop reading, and nothing else
+//
+// With -unread the streams are spread over ten connections, and those of five stop reading. It prints the service's memory and how long
+// alerts take to the streams that read: while all read, while half are stuck, and after the service has ended those. It fails where
+// a stream that reads is ended, or misses an alert.
 //
 // It prints what it measured beside the best peer's figures. Those were measured on another day and maybe another machine: a
 // ratio of two runs of this program, one after the other, tells more than any single figure. It works on Linux only, whose
@@ -40,24 +45,28 @@ type options struct {
 	raw     bool
 	profile string
 	service string
+	unread  int
 }
 
 func run(ctx context.Context, args []string) error {
 	var o options
 	var sizes string
 	var play int
+	var trickle time.Duration
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.StringVar(&sizes, "alerts", "10000,100000", "how many alerts go the whole way; several `numbers` with commas between")
 	flags.DurationVar(&o.idle, "idle", time.Minute, "how long to watch the service idle; 0: do not")
 	flags.BoolVar(&o.raw, "raw", false, "ask for each element's raw bytes too")
 	flags.StringVar(&o.profile, "profile", "", "write profiles of the service to this `folder`. The figures are worse then")
 	flags.StringVar(&o.service, "service", "", "measure the service that is built in this `file` already, to compare two")
+	flags.IntVar(&o.unread, "unread", 0, "measure this many `streams`, of which half stop reading")
+	flags.DurationVar(&trickle, "trickle", 0, "with -play: one more alert this often; 0: none")
 	flags.IntVar(&play, "play", 0, "play Microsoft with so many alerts, for another bench that reads where on standard output")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if play > 0 {
-		return playMicrosoft(ctx, os.Stdout, play)
+		return playMicrosoft(ctx, os.Stdout, play, trickle)
 	}
 	for text := range strings.SplitSeq(sizes, ",") {
 		n, err := strconv.Atoi(text)
@@ -82,6 +91,13 @@ func measureAll(ctx context.Context, o options) error {
 		if err := build(ctx, service, o.profile != ""); err != nil {
 			return err
 		}
+	}
+	if o.unread > 0 {
+		r, err := leavingUnread(ctx, service, o)
+		if err != nil {
+			return fmt.Errorf("%d streams: %w", o.unread, err)
+		}
+		return r.print(os.Stdout)
 	}
 	for _, n := range o.alerts {
 		r, err := wholeWay(ctx, service, n, o)

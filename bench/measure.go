@@ -28,6 +28,7 @@ type setting struct {
 	dir                string
 	microsoft, service *child
 	where              played
+	socket             string
 	conn               *grpc.ClientConn
 	client             *client.Client
 	// profile is where the service's profiles go; "" for nowhere.
@@ -38,8 +39,11 @@ type setting struct {
 	microsoftBefore, ownBefore usage
 }
 
+// more are flags that one measurement gives beside the usual ones.
+type more struct{ play, serve []string }
+
 // set starts everything with n alerts at Microsoft, and registers the tenant with the service. The caller closes the setting.
-func set(ctx context.Context, program string, n int, o options) (s *setting, err error) {
+func set(ctx context.Context, program string, n int, o options, flags more) (s *setting, err error) {
 	s = &setting{}
 	defer func() {
 		if err != nil {
@@ -49,10 +53,10 @@ func set(ctx context.Context, program string, n int, o options) (s *setting, err
 	if s.dir, err = os.MkdirTemp("", "bench"); err != nil {
 		return s, err
 	}
-	if err = s.play(ctx, n); err != nil {
+	if err = s.play(ctx, n, flags.play); err != nil {
 		return s, err
 	}
-	if err = s.serve(ctx, program, n, o); err != nil {
+	if err = s.serve(ctx, program, n, o, flags.serve); err != nil {
 		return s, err
 	}
 	if s.microsoftBefore, err = s.microsoft.usage(); err != nil {
@@ -65,12 +69,12 @@ func set(ctx context.Context, program string, n int, o options) (s *setting, err
 }
 
 // play starts the simulated Microsoft and waits until it has all alerts.
-func (s *setting) play(ctx context.Context, n int) error {
+func (s *setting) play(ctx context.Context, n int, flags []string) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	if s.microsoft, err = start(ctx, nil, self, "-play", strconv.Itoa(n)); err != nil {
+	if s.microsoft, err = start(ctx, nil, self, append(flags, "-play", strconv.Itoa(n))...); err != nil {
 		return err
 	}
 	if err := json.NewDecoder(s.microsoft.out).Decode(&s.where); err != nil {
@@ -80,7 +84,7 @@ func (s *setting) play(ctx context.Context, n int) error {
 }
 
 // serve starts the service, with its defaults but for where it listens and whom it may call.
-func (s *setting) serve(ctx context.Context, program string, n int, o options) error {
+func (s *setting) serve(ctx context.Context, program string, n int, o options, flags []string) error {
 	var env []string
 	if o.profile != "" {
 		s.profile = filepath.Join(o.profile, strconv.Itoa(n))
@@ -89,22 +93,27 @@ func (s *setting) serve(ctx context.Context, program string, n int, o options) e
 		}
 		env = append(env, "BENCH_PROFILE="+s.profile)
 	}
-	socket := filepath.Join(s.dir, "socket")
+	s.socket = filepath.Join(s.dir, "socket")
 	s.started = time.Now()
 	var err error
-	s.service, err = start(ctx, env, program, "serve",
-		"--listen", "none", "--unix-socket", socket, "--metrics-address", "none", "--data-dir", filepath.Join(s.dir, "data"),
-		"--allow-http", "--allow-endpoint", net.JoinHostPort(s.where.Host, strconv.Itoa(s.where.Port)))
+	s.service, err = start(ctx, env, program, append([]string{
+		"serve", "--listen", "none", "--unix-socket", s.socket, "--metrics-address", "none", "--data-dir", filepath.Join(s.dir, "data"),
+		"--allow-http", "--allow-endpoint", net.JoinHostPort(s.where.Host, strconv.Itoa(s.where.Port)),
+	}, flags...)...)
 	if err != nil {
 		return err
 	}
-	s.conn, err = grpc.NewClient("unix://"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: time.Second}))
-	if err != nil {
+	if s.conn, err = s.dial(); err != nil {
 		return err
 	}
 	s.client = client.New(s.conn)
 	return nil
+}
+
+// dial makes a connection to the service.
+func (s *setting) dial(options ...grpc.DialOption) (*grpc.ClientConn, error) {
+	return grpc.NewClient("unix://"+s.socket, append(options, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: time.Second}))...)
 }
 
 // register registers the tenant.
@@ -187,7 +196,7 @@ func (c *count) add(event *client.Event) (isAlert bool) {
 
 // wholeWay measures n alerts from Microsoft to one stream.
 func wholeWay(ctx context.Context, program string, n int, o options) (r result, err error) {
-	s, err := set(ctx, program, n, o)
+	s, err := set(ctx, program, n, o, more{})
 	if err != nil {
 		return r, err
 	}
@@ -242,7 +251,7 @@ func (s *setting) take(ctx context.Context, r *result) error {
 // idling watches the service while 10 alerts are polled over and over and a stream is open.
 func idling(ctx context.Context, program string, o options) (r idle, err error) {
 	const n = 10
-	s, err := set(ctx, program, n, o)
+	s, err := set(ctx, program, n, o, more{})
 	if err != nil {
 		return r, err
 	}
