@@ -47,7 +47,7 @@ func (s *JetStream) heal() error {
 		return nil
 	}
 	restarted, err := s.embedded.heal(s.room.takes)
-	if err != nil || !restarted {
+	if err != nil || !restarted && !s.conn.IsReconnecting() {
 		return err
 	}
 	// The client reconnects by itself; the next call would find it still doing so. What waits while it reconnects is told that the
