@@ -82,7 +82,7 @@ func (c *Collector) cover(ctx context.Context, pair *integrationv1.Pair, passedO
 	}
 	c.checkpoint.CoveredSince = stampOf(laterOf(from, timeOf(c.checkpoint.GetCoveredSince())))
 	if !slices.EqualFunc(c.missing.GetMissing(), passedOver.GetMissing(), sameRange) {
-		c.log.WarnContext(ctx, "Microsoft fails on some of the alerts; all others were read", "error", passedOver.GetMessage())
+		c.log.WarnContext(ctx, "some of the alerts cannot be read, all others were", "error", passedOver.GetMessage())
 	}
 	c.missing = since(passedOver, c.missing)
 }

@@ -90,8 +90,8 @@ func TestWhatIsPassedOver(t *testing.T) {
 		if p := told(); len(p.GetMissing()) != 1 || !p.GetMissing()[0].GetStartTime().AsTime().Equal(start) {
 			t.Errorf("told is %v", p)
 		}
-		if s, _ := c.Snapshot(); !s.Covered.Equal(end) || s.NextPoll.Sub(time.Now()) > settings.FastInterval {
-			t.Errorf("covered since %v, want %v; the next poll in %v", s.Covered, end, s.NextPoll.Sub(time.Now()))
+		if s, _ := c.Snapshot(); !s.Covered.Equal(end) || time.Until(s.NextPoll) > settings.FastInterval {
+			t.Errorf("covered since %v, want %v; the next poll in %v", s.Covered, end, time.Until(s.NextPoll))
 		}
 
 		// One closing from before it cannot be answered, one from behind it is.
