@@ -155,7 +155,7 @@ func (c *comparison) mayBeGone(x expected) bool {
 	case trimmed(x.own) && x.own < x.sequence: // before the fact that would have brought it
 		return true
 	}
-	return x.before != 0 && trimmed(x.before) && !x.matches
+	return x.before != 0 && trimmed(x.anchor) && !x.matches
 }
 
 // mayBeEither says that an event may be NEW as well as UPDATED: of what was trimmed, nobody who begins later knows that it was sent,
@@ -163,7 +163,7 @@ func (c *comparison) mayBeGone(x expected) bool {
 func (c *comparison) mayBeEither(x expected) bool {
 	now := time.Now()
 	if x.before != 0 {
-		return x.before < c.log.first(now)
+		return x.anchor < c.log.first(now)
 	}
 	before := x.revision.GetPreviousSequence()
 	start := c.director.request.GetWindow().GetStartTime().AsTime().Add(-c.director.request.GetTolerance().AsDuration())

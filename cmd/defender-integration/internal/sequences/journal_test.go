@@ -67,7 +67,7 @@ func (p *play) checkFact(fact *storev1.DeviceFact) string {
 	defer p.microsoft.mu.Unlock()
 	at := fact.GetLookedUpTime().AsTime()
 	for _, l := range p.microsoft.lookUps {
-		if at.After(l.began) || at.Before(l.began.Add(-p.pace.unit)) && !at.Equal(l.began) {
+		if l.began.Before(at) {
 			continue
 		}
 		listed := slices.ContainsFunc(l.devices, func(d *integrationv1.Device) bool {
@@ -76,6 +76,7 @@ func (p *play) checkFact(fact *storev1.DeviceFact) string {
 		if listed == !fact.GetGone() {
 			return ""
 		}
+		break // The first that began then or later is the one.
 	}
 	return "no look-up said so"
 }

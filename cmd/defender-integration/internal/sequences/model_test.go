@@ -14,9 +14,10 @@ type expected struct {
 	// sequence is the entry that makes it; own is the revision's entry, which lies before that where a device fact made it match.
 	sequence, own uint64
 	revision      *storev1.Revision
-	// matches says that it concerns the stream still; before is the revision of the alert that was sent before, 0 where none was.
-	matches bool
-	before  uint64
+	// matches says that it concerns the stream still; before is the revision of the alert that was sent before, 0 where none was, and
+	// anchor the last one before that concerned it.
+	matches        bool
+	before, anchor uint64
 	// closing is what a completed rests on; nil for an alert. alerts are how many alerts match then, inside how many of them have
 	// their activity in the window, for each Actor.
 	closing *storev1.Entry
@@ -34,6 +35,7 @@ type model struct {
 
 	passed []numbered                       // the revisions so far
 	sent   map[string]uint64                // by alert, the entry that was sent last
+	anchor map[string]uint64                // by alert, the entry that was sent last and concerned the stream
 	facts  map[string]*integrationv1.Device // by id, what is so now
 	events []expected
 }
@@ -49,7 +51,7 @@ type numbered struct {
 func expect(request *integrationv1.StreamAlertsRequest, l *log, start uint64, completions int, lost []loss) []expected {
 	m := &model{
 		request: request, start: start, tolerance: request.GetTolerance().AsDuration(), explicit: request.GetWindow().GetStartTime() != nil,
-		sent: map[string]uint64{}, facts: map[string]*integrationv1.Device{},
+		sent: map[string]uint64{}, anchor: map[string]uint64{}, facts: map[string]*integrationv1.Device{},
 	}
 	base := start
 	for i, entry := range l.entries {
@@ -88,8 +90,10 @@ func (m *model) send(at uint64, one numbered) {
 	if was && before >= one.sequence || !was && (!matches || !m.reaches(one.revision)) {
 		return
 	}
-	m.events = append(m.events, expected{sequence: at, own: one.sequence, revision: one.revision, matches: matches, before: before})
-	m.sent[key] = one.sequence
+	m.events = append(m.events, expected{sequence: at, own: one.sequence, revision: one.revision, matches: matches, before: before, anchor: m.anchor[key]})
+	if m.sent[key] = one.sequence; matches {
+		m.anchor[key] = one.sequence
+	}
 }
 
 // reaches says that a revision may be about the window: it was not last updated before it.

@@ -294,6 +294,8 @@ func (p *play) trouble(s step) {
 	case opFailDevices:
 		m.trouble.devicesUntil, m.trouble.err = until, func() error { return errors.New("Microsoft tells no devices") }
 	case opThrottle:
+		// What Microsoft said holds, also when all is well again: not for longer than a sequence settles.
+		until = p.in(s.pick(0, 1, 35, 120))
 		m.trouble.until, m.trouble.err = until, func() error {
 			problem := &integrationv1.Problem{Reason: integrationv1.ErrorReason_ERROR_REASON_THROTTLED, Message: "Too many calls."}
 			return &defender.Error{Problem: problem, RetryAt: until}
