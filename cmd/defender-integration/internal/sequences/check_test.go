@@ -291,11 +291,8 @@ func (p *play) readAgain() []string {
 		again := &director{house: p.house, request: d.request, name: d.name + " again"}
 		again.eras = []*era{{identity: e.identity, start: e.start, kept: slices.Clone(e.kept[:half])}}
 		want := journalled(e.kept[half:])
-		if half < len(e.kept) && e.kept[half-1].GetCompleted() == nil {
-			// One that is judged again, goes on with the token of its completed.
-			if n := slices.IndexFunc(want, func(r *received) bool { return r.GetCompleted() != nil }); n >= 0 {
-				want = want[:n+1]
-			}
+		if n := slices.IndexFunc(want, func(r *received) bool { return r.GetCompleted() != nil }); n >= 0 {
+			want = want[:n+1] // Where it was judged again, that was asked for with the token of its completed.
 		}
 		again.resume(0)
 		p.await(again, half, len(want))
