@@ -29,8 +29,8 @@ var errNoRoom = errors.New("nothing left the outbox for too long")
 //
 // gRPC frees nothing of a connection that breaks; that ends the stream's context instead.
 type outbox struct {
-	// room holds something when there may be room again.
-	room chan struct{}
+	// left holds something when a message has left since it was last looked at.
+	left chan struct{}
 
 	mu sync.Mutex
 	// waiting is what waits, in bytes.
@@ -42,9 +42,10 @@ type outbox struct {
 	moved  time.Time
 }
 
-func newOutbox() *outbox { return &outbox{room: make(chan struct{}, 1)} }
+func newOutbox() *outbox { return &outbox{left: make(chan struct{}, 1)} }
 
-// await waits until there is room for a message. It returns errNoRoom after the limit, and ctx's error when ctx ends.
+// await waits until there is room for a message. It returns errNoRoom when nothing has left for as long as limit, and ctx's error when
+// ctx ends.
 func (o *outbox) await(ctx context.Context, limit time.Duration) error {
 	if o.hasRoom() {
 		return nil
@@ -53,7 +54,8 @@ func (o *outbox) await(ctx context.Context, limit time.Duration) error {
 	defer timer.Stop()
 	for !o.hasRoom() {
 		select {
-		case <-o.room:
+		case <-o.left:
+			timer.Reset(limit)
 		case <-timer.C:
 			return errNoRoom
 		case <-ctx.Done():
@@ -96,11 +98,9 @@ func (o *outbox) Put(data *[]byte) {
 		o.moved = time.Now()
 		o.watch.Reset(o.within)
 	}
-	if o.waiting < outboxRoom {
-		select {
-		case o.room <- struct{}{}:
-		default:
-		}
+	select {
+	case o.left <- struct{}{}:
+	default:
 	}
 }
 

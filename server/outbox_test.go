@@ -1,7 +1,10 @@
 package server
 
 import (
+	"errors"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"google.golang.org/grpc/mem"
 
@@ -33,4 +36,37 @@ func TestEveryMessageThatLeavesIsCounted(t *testing.T) {
 	if mem.IsBelowBufferPoolingThreshold(smallestBuffer) {
 		t.Error("gRPC does not tell when a buffer of the smallest size is gone")
 	}
+}
+
+// A caller that reads one message just before each limit is given its time, also where the room for another comes only much later,
+// behind a large message; one that reads nothing is not.
+func TestTheLimitBeginsAnewWithEachMessageThatLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOutbox()
+		var sent []mem.BufferSlice
+		for _, size := range []int{5 << 10, 5 << 10, 5 << 10, 200 << 10} {
+			bytes, err := o.marshal(&integrationv1.StreamAlertsResponse{Reference: string(make([]byte, size))})
+			if err != nil {
+				t.Fatal(err)
+			}
+			sent = append(sent, bytes)
+		}
+		go func() {
+			for _, bytes := range sent {
+				time.Sleep(time.Minute - time.Nanosecond)
+				bytes.Free()
+			}
+		}()
+		began := time.Now()
+		if err := o.await(t.Context(), time.Minute); err != nil || time.Since(began) < 3*time.Minute {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+		if _, err := o.marshal(&integrationv1.StreamAlertsResponse{Reference: string(make([]byte, outboxRoom))}); err != nil {
+			t.Fatal(err)
+		}
+		began = time.Now()
+		if err := o.await(t.Context(), time.Minute); !errors.Is(err, errNoRoom) || time.Since(began) > 2*time.Minute {
+			t.Errorf("nothing is read: after %v: %v", time.Since(began), err)
+		}
+	})
 }
