@@ -162,6 +162,18 @@ func (t *alertTable) hide(r *revision, now time.Time) {
 	}
 }
 
+// asOf is byTime as it was at a time before now.
+func (t *alertTable) asOf(at time.Time) []*revision {
+	var list []*revision
+	for _, r := range t.all {
+		if r.shown && !r.visibleAt.After(at) && (r.replaced.IsZero() || r.replaced.After(at)) {
+			list = append(list, r)
+		}
+	}
+	slices.SortFunc(list, byUpdate)
+	return list
+}
+
 // merge puts the sorted fresh into the sorted list. Appending, inserting a few and filling in many are all cheap.
 func merge(list, fresh []*revision) []*revision {
 	if len(list) == 0 || byUpdate(list[len(list)-1], fresh[0]) < 0 {

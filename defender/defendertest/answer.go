@@ -3,7 +3,6 @@ package defendertest
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"net/http"
 )
 
@@ -16,13 +15,23 @@ type Answer struct {
 	// Body is the body in pieces, so that elements are sent without being copied.
 	Body [][]byte
 	// Cut says that the connection is cut after CutAfter bytes of the body, or at the body's end where it is shorter. The reader
-	// sees an answer that breaks off.
+	// sees an answer that breaks off. Where CutAfter is negative, not even the headers are sent.
 	Cut      bool
 	CutAfter int
+	// Reset says that the connection is cut by a reset (RST), and not by closing it.
+	Reset bool
+	// Pause, where it is not nil, makes the answer stop after PauseAfter bytes of the body until Pause is closed.
+	Pause      <-chan struct{}
+	PauseAfter int
+	// Spoiled says that a caller cannot make use of the answer as it is sent: the alerts in it do not count as served, though all of it
+	// was sent.
+	Spoiled bool
 
 	// held are the revisions in the body; size is the body's length with them. They count as served when all of it was sent.
 	held []*revision
 	size int
+	// noise says that the body is sent without a status and headers.
+	noise bool
 }
 
 // NewAnswer makes an answer with a JSON body, for a [Fault].
@@ -54,7 +63,7 @@ func (a *Answer) bodySize() int {
 
 // delivers tells whether sending the answer serves the revisions that it was made with: not when a fault changed or cut it.
 func (a *Answer) delivers() bool {
-	return !a.Cut && a.Status == http.StatusOK && len(a.held) > 0 && a.bodySize() == a.size
+	return !a.Cut && !a.Spoiled && a.Status == http.StatusOK && len(a.held) > 0 && a.bodySize() == a.size
 }
 
 // truncate drops what is beyond n bytes of the body.
@@ -66,20 +75,4 @@ func (a *Answer) truncate(n int) {
 		}
 		n -= len(piece)
 	}
-}
-
-// send writes the answer, and reports whether all of it was taken by the connection.
-func (a *Answer) send(w http.ResponseWriter) bool {
-	maps.Copy(w.Header(), a.Header)
-	if a.Cut {
-		a.truncate(a.CutAfter)
-	}
-	w.WriteHeader(a.Status)
-	for _, piece := range a.Body {
-		if _, err := w.Write(piece); err != nil {
-			return false
-		}
-	}
-	// Without the flush, small answers would still be in net/http's buffer when they are called served.
-	return http.NewResponseController(w).Flush() == nil
 }

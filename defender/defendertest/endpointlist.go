@@ -54,7 +54,7 @@ func (s *Server) listEndpointAlerts(x *exchange) *Answer {
 	if size == 0 {
 		size = s.options.EndpointAlerts.PageSize
 	}
-	page, _, more := x.tenant.selectAlerts(query, size, x.now)
+	page, _, more := x.tenant.selectAlerts(query, size, x.now, x.asOf)
 	if len(page) == 0 && s.options.EndpointAlerts.EmptyIsNotFound {
 		return endpointError(x, http.StatusNotFound, "ResourceNotFound", "No alerts were found.")
 	}

@@ -18,8 +18,11 @@ type Fault struct {
 	After int
 	// Times is how many matching requests it acts on; 0 stands for one, a negative number for every one until it is removed.
 	Times int
-	// Respond makes the answer. Required.
+	// Respond makes the answer. Required, but with Lag: there it stands for the answer that is due.
 	Respond Responder
+	// Lag makes a replica answer that is that far behind: alerts that became visible since are not there, and those that were replaced
+	// since are there as they were. It is for lists of alerts.
+	Lag time.Duration
 }
 
 // Responder makes a fault's answer. next gives what the request would have been answered with, after all checks and counted
@@ -55,6 +58,15 @@ func Delay(by time.Duration) Responder {
 	}
 }
 
+// Throttle answers that there were too many calls, with a Retry-After as it is given; without one where that is empty.
+func Throttle(status int, retryAfter string) Responder {
+	header := http.Header{}
+	if retryAfter != "" {
+		header.Set("Retry-After", retryAfter)
+	}
+	return Respond(status, header, `{"error":{"code":"TooManyRequests","message":"Too many requests."}}`)
+}
+
 // Hang never answers: the request stays open until the caller gives up or the server is closed.
 func Hang() Responder {
 	return func(ctx context.Context, _ *http.Request, _ func() *Answer) *Answer {
@@ -79,6 +91,24 @@ func Hold(release <-chan struct{}) Responder {
 // Cut closes the connection without an answer.
 func Cut() Responder {
 	return func(context.Context, *http.Request, func() *Answer) *Answer { return nil }
+}
+
+// Pause sends the true answer up to n bytes of its body, and the rest when release is closed.
+func Pause(n int, release <-chan struct{}) Responder {
+	return func(_ context.Context, _ *http.Request, next func() *Answer) *Answer {
+		answer := next()
+		answer.Pause, answer.PauseAfter = release, n
+		return answer
+	}
+}
+
+// Reset sends the true answer up to n bytes of its body, then resets the connection (RST). Where n is negative, nothing is sent before.
+func Reset(n int) Responder {
+	return func(_ context.Context, _ *http.Request, next func() *Answer) *Answer {
+		answer := next()
+		answer.Cut, answer.CutAfter, answer.Reset = true, n, true
+		return answer
+	}
 }
 
 // Truncate sends the true answer up to n bytes of its body, then cuts the connection.
@@ -119,6 +149,9 @@ func (s *Server) Inject(fault Fault) (remove func()) {
 	if fault.Times == 0 {
 		fault.Times = 1
 	}
+	if fault.Respond == nil {
+		fault.Respond = func(_ context.Context, _ *http.Request, next func() *Answer) *Answer { return next() }
+	}
 	f := &fault
 	s.faults.mu.Lock()
 	defer s.faults.mu.Unlock()
@@ -130,8 +163,8 @@ func (s *Server) Inject(fault Fault) (remove func()) {
 	}
 }
 
-// take returns the responder of the fault that acts on a request, nil where none does, and uses it up by one.
-func (f *faults) take(route string, r *http.Request) Responder {
+// take returns the fault that acts on a request, nil where none does, and uses it up by one.
+func (f *faults) take(route string, r *http.Request) *Fault {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i, fault := range f.list {
@@ -147,7 +180,7 @@ func (f *faults) take(route string, r *http.Request) Responder {
 				f.list = slices.Delete(f.list, i, i+1)
 			}
 		}
-		return fault.Respond
+		return fault
 	}
 	return nil
 }

@@ -2,8 +2,11 @@ package defendertest
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -42,6 +45,24 @@ func TestFaults(t *testing.T) {
 		{"truncated cleanly", Fault{Respond: TruncateCleanly(200)}, "OK,OK,OK,OK", 3},
 		{"edited", Fault{Respond: Edit(func(a *Answer) { a.Body = append(a.Body, []byte(" ")) })}, "OK,OK,OK,OK", 3},
 		{"header edited", Fault{Respond: Edit(func(a *Answer) { a.Header.Set("X", "y") })}, "OK,OK,OK,OK", 4},
+		{"spoiled", Fault{Respond: Edit(func(a *Answer) { a.Spoiled = true })}, "OK,OK,OK,OK", 3},
+		{"partial", Fault{Respond: Edit(func(a *Answer) { a.Status = http.StatusPartialContent })}, "Partial Content,OK,OK,OK", 3},
+		{"throttled", Fault{Respond: Throttle(503, "1")}, "Service Unavailable,OK,OK,OK", 3},
+		// net/http repeats what a kept connection was reset on before the first byte; what is answered in part it does not.
+		{"reset at once", Fault{Respond: Reset(-1)}, "OK,OK,OK,OK", 4},
+		{"reset in the middle", Fault{Times: 2, Respond: Reset(200)}, "broken,broken,OK,OK", 2},
+		{"too long", Fault{Respond: WrongLength(1)}, "broken,OK,OK,OK", 3},
+		{"too short", Fault{Respond: WrongLength(-1)}, "OK,OK,OK,OK", 3},
+		{"as long as it is", Fault{Respond: WrongLength(0)}, "OK,OK,OK,OK", 4},
+		{"no HTTP", Fault{Respond: Noise("\x00\xff nothing\r\n\r\n")}, "broken,OK,OK,OK", 3},
+		{"compressed", Fault{Respond: Gzip()}, "OK,OK,OK,OK", 4},
+		{"compressed and ended too early", Fault{Respond: GzipCut(50)}, "broken,OK,OK,OK", 3},
+		{"compressed in words only", Fault{Respond: GzipLie()}, "broken,OK,OK,OK", 3},
+		{"a bomb", Fault{Respond: GzipBomb(10 << 20)}, "OK,OK,OK,OK", 3},
+		{"one page", Fault{Times: 2, Respond: RepeatPage()}, "OK,OK,OK,OK", 4},
+		{"a link to itself", Fault{Respond: LoopLinks()}, "OK,OK,OK,OK", 4},
+		{"nothing, and a link", Fault{Respond: EmptyPages()}, "OK,OK,OK,OK", 3},
+		{"before it was there", Fault{Lag: time.Minute}, "OK,OK,OK,OK", 3},
 		{"delayed", Fault{Times: -1, Respond: Delay(time.Millisecond)}, "OK,OK,OK,OK", 4},
 	}
 	for _, test := range tests {
@@ -99,6 +120,86 @@ func TestFaultBodiesAndHeaders(t *testing.T) {
 	}})
 	if got := w.postToken(testTenantID, tokenForm(Graph)); got.status != 400 || !strings.Contains(got.body, "AADSTS53003") {
 		t.Errorf("%+v", got)
+	}
+}
+
+// The part before a pause is there while it lasts, and the alert counts as served only when the rest was sent.
+func TestPauseGoesOn(t *testing.T) {
+	for name, n := range map[string]int{"at the first byte": 0, "within": 200, "behind the last byte": 1 << 20} {
+		w := newWorld(t, Options{})
+		w.tenant.AddAlert(Alert{ID: "x"})
+		token := w.token(Graph)
+		release := make(chan struct{})
+		w.server.Inject(Fault{Route: RouteAlerts, Respond: Pause(n, release)})
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.server.URL()+alertsPath, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+token)
+		response, err := w.client.Do(r) // the headers are there
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := make([]byte, min(n, 200))
+		if _, err := io.ReadFull(response.Body, before); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if w.tenant.ServedAll() {
+			t.Errorf("%s: served while the answer pauses", name)
+		}
+		close(release)
+		rest, err := io.ReadAll(response.Body)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		_ = response.Body.Close()
+		if l := decode[list](t, string(before)+string(rest)); len(l.Value) != 1 {
+			t.Errorf("%s: %d alerts", name, len(l.Value))
+		}
+		if err := w.tenant.WaitServed(t.Context(), "x"); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A caller that gives up while an answer pauses was not served.
+func TestPauseEndsWithTheCaller(t *testing.T) {
+	w := newWorld(t, Options{})
+	w.tenant.AddAlert(Alert{ID: "x"})
+	token := w.token(Graph)
+	w.server.Inject(Fault{Route: RouteAlerts, Respond: Pause(200, make(chan struct{}))})
+	ctx, cancel := context.WithCancel(t.Context())
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, w.server.URL()+alertsPath, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+token)
+	response, err := w.client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	_ = response.Body.Close()
+	done := func(c Call) bool { return c.Route == RouteAlerts && c.Done }
+	if _, err := w.server.WaitCalls(t.Context(), 1, done); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.tenant.Revisions("x")[0].Served; got != 0 {
+		t.Errorf("served %d times", got)
+	}
+}
+
+func TestResetIsToldFromClosing(t *testing.T) {
+	for _, tls := range []bool{false, true} {
+		w := newWorld(t, Options{TLS: tls})
+		w.tenant.AddAlert(Alert{})
+		token := w.token(Graph)
+		remove := w.server.Inject(Fault{Route: RouteAlerts, Times: -1, Respond: Reset(-1)})
+		if got := w.get(token, alertsPath); !errors.Is(got.err, syscall.ECONNRESET) {
+			t.Errorf("TLS %v: %v", tls, got.err)
+		}
+		remove()
+		checkError(t, w.get(token, alertsPath), http.StatusOK, "", "")
 	}
 }
 

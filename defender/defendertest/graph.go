@@ -14,6 +14,11 @@ type GraphOptions struct {
 	// NextLinks makes every page that is not the last carry an @odata.nextLink, as documented. By default only requests without
 	// $top get one: with $top users do not, whatever the documentation says.
 	NextLinks bool
+	// LinkedSize is how many alerts a page with a next link holds at the most, whatever $top says. Default: as many as $top says.
+	LinkedSize int
+	// ShiftingLinks makes next links lead to the page behind so many alerts, and not behind the last one that was given: what changes
+	// between two pages shifts the others, and one that is shifted to a page before is not given. Whether Microsoft's do is not documented.
+	ShiftingLinks bool
 	// PageSize is how large a page is when the request has no $top. Microsoft does not document it. Default: 1000.
 	PageSize int
 }
@@ -57,11 +62,17 @@ func (s *Server) listAlerts(x *exchange) *Answer {
 	if size == 0 {
 		size, linked = s.options.Graph.PageSize, true
 	}
+	if linked && s.options.Graph.LinkedSize > 0 {
+		size = min(size, s.options.Graph.LinkedSize)
+	}
+	if query.after != nil && query.after.sequence == 0 {
+		query.skip, query.after = query.after.skip, nil
+	}
 
-	page, total, more := x.tenant.selectAlerts(query, size, x.now)
+	page, total, more := x.tenant.selectAlerts(query, size, x.now, x.asOf)
 	link := ""
 	if linked && more && len(page) > 0 {
-		link = nextLink(x, query, page[len(page)-1])
+		link = s.nextLink(x, query, page)
 	}
 	x.call.Elements = len(page)
 	return graphPage(x, page, total, link, query.count)
@@ -157,9 +168,13 @@ func parseGraphQuery(x *exchange) (alertQuery, *Answer) {
 	return query, nil
 }
 
-// nextLink is the address of the page after last: the request's own options, with a token for the place.
-func nextLink(x *exchange, query alertQuery, last *revision) string {
-	place := fmt.Sprintf("%d.%d", query.sortTime(last).UnixNano(), last.sequence)
+// nextLink is the address of the page after this one: the request's own options, with a token for the place.
+func (s *Server) nextLink(x *exchange, query alertQuery, page []*revision) string {
+	last := page[len(page)-1]
+	place := fmt.Sprintf("%d.%d.0", query.sortTime(last).UnixNano(), last.sequence)
+	if s.options.Graph.ShiftingLinks {
+		place = fmt.Sprintf("0.0.%d", query.skip+len(page))
+	}
 	values := x.request.URL.Query()
 	values.Del("$skip")
 	values.Set("$skiptoken", base64.RawURLEncoding.EncodeToString([]byte(place)))
@@ -174,7 +189,7 @@ func parseSkipToken(token string) (*cursor, error) {
 	}
 	var nanos int64
 	c := &cursor{}
-	if _, err := fmt.Sscanf(string(place), "%d.%d", &nanos, &c.sequence); err != nil {
+	if _, err := fmt.Sscanf(string(place), "%d.%d.%d", &nanos, &c.sequence, &c.skip); err != nil {
 		return nil, err
 	}
 	c.at = time.Unix(0, nanos).UTC()

@@ -144,6 +144,7 @@ type exchange struct {
 	server    *Server
 	request   *http.Request
 	now       time.Time // when it came, by the server's clock
+	asOf      time.Time // what the answer knows of: now, or before it where a replica lags
 	requestID string
 	tenant    *Tenant // the grant's; nil on routes without a token
 	call      Call
@@ -178,14 +179,16 @@ func (s *Server) serve(route route, w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxRequestBody)
 
 	x := &exchange{server: s, request: r, now: s.clock.Now(), requestID: newGUID()}
+	x.asOf = x.now
 	x.call = Call{Time: x.now, Route: route.name, Method: r.Method, Path: r.URL.Path, Query: r.URL.Query()}
 	x.call.Number = s.calls.begin(x.call)
 
 	next := func() *Answer { return s.answer(route, x) }
 	var answer *Answer
-	if respond := s.faults.take(route.name, r); respond != nil {
+	if fault := s.faults.take(route.name, r); fault != nil {
 		x.call.Faulty = true
-		answer = respond(ctx, r, next)
+		x.asOf = x.now.Add(-fault.Lag)
+		answer = fault.Respond(ctx, r, next)
 	} else {
 		answer = next()
 	}
@@ -193,12 +196,15 @@ func (s *Server) serve(route route, w http.ResponseWriter, r *http.Request) {
 	if answer != nil {
 		x.call.Status = answer.Status
 		x.setHeaders(w.Header(), route)
-		delivered := answer.send(w)
+		delivered := answer.send(ctx, w)
 		if delivered && answer.delivers() {
 			x.tenant.markServed(answer.held, x.now)
 		}
 	}
 	s.calls.finish(x.call)
+	if answer != nil && answer.Reset {
+		resetConnection(r.Context())
+	}
 	if answer == nil || answer.Cut {
 		// This is how net/http is asked to drop a connection, of HTTP/1 and HTTP/2 alike, without a word in the log.
 		panic(http.ErrAbortHandler)

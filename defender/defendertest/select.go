@@ -18,20 +18,26 @@ type alertQuery struct {
 	expand bool // the evidence, where it must be asked for
 }
 
-// cursor is where a page that a next link leads to begins: after this place in the order.
+// cursor is where a page that a next link leads to begins: after this place in the order; behind skip alerts where sequence is 0.
 type cursor struct {
 	at       time.Time
 	sequence int
+	skip     int
 }
 
-// selectAlerts returns a page, how many match in all (where the query asks for it), and whether there are more after the page.
-func (t *Tenant) selectAlerts(query alertQuery, size int, now time.Time) (page []*revision, total int, more bool) {
+// selectAlerts returns a page, how many match in all (where the query asks for it), and whether there are more after the page. It
+// is what was there at asOf, which is now or before it.
+func (t *Tenant) selectAlerts(query alertQuery, size int, now, asOf time.Time) (page []*revision, total int, more bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.alerts.advance(now)
 
 	// byTime is in the order of last updates, so bounds on it are found by search; all else is looked at one by one.
-	list := query.filter.narrow(t.alerts.byTime)
+	list := t.alerts.byTime
+	if asOf.Before(now) {
+		list = t.alerts.asOf(asOf)
+	}
+	list = query.filter.narrow(list)
 	if query.by == propertyCreated {
 		list = slices.Clone(list)
 		slices.SortStableFunc(list, func(a, b *revision) int { return a.created.Compare(b.created) })

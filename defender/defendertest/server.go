@@ -48,7 +48,7 @@ type Options struct {
 type Server struct {
 	options  Options
 	clock    *movableClock
-	listener net.Listener
+	listener *doorway
 	http     *http.Server
 	served   chan struct{}   // closed when http.Serve has returned
 	closing  context.Context //nolint:containedctx // It is the life of the server, which Close ends.
@@ -94,6 +94,7 @@ func New(options Options) (*Server, error) {
 		ReadHeaderTimeout: 10 * time.Second,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(options.Log.Handler(), slog.LevelDebug),
+		ConnContext:       withConnection,
 	}
 
 	listener, err := net.Listen("tcp", options.Addr)
@@ -112,14 +113,14 @@ func New(options Options) (*Server, error) {
 		}
 		s.http.TLSConfig = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
 	}
-	s.listener = listener
+	s.listener = newDoorway(listener)
 	go func() {
 		defer close(s.served)
 		// Both return ErrServerClosed after Close; a listener that fails by itself shows in every caller's test.
 		if options.TLS {
-			_ = s.http.ServeTLS(listener, "", "")
+			_ = s.http.ServeTLS(s.listener, "", "")
 		} else {
-			_ = s.http.Serve(listener)
+			_ = s.http.Serve(s.listener)
 		}
 	}()
 	return s, nil

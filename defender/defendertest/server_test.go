@@ -135,7 +135,7 @@ func BenchmarkServe(b *testing.B) {
 		read, bytes := 0, 0
 		for from := (fixedClock{}).Now(); read < n; {
 			query := alertQuery{api: Graph, by: propertyUpdated, filter: filter{{property: propertyUpdated, operator: "ge", time: ticks(from)}}}
-			page, _, _ := tenant.selectAlerts(query, graphMaxTop, x.now)
+			page, _, _ := tenant.selectAlerts(query, graphMaxTop, x.now, x.now)
 			bytes += graphPage(x, page, 0, "", false).bodySize()
 			read += len(page)
 			from = page[len(page)-1].updated.Add(tick)
