@@ -2,9 +2,10 @@ package acceptance_test
 
 import (
 	"context"
+	"net"
 	"os"
 	"path/filepath"
-	"strings"
+	"strconv"
 	"testing"
 	"time"
 
@@ -40,9 +41,14 @@ type house struct {
 // newHouse makes a house without a service. Microsoft's limits are off: what is tested is what the service does within them.
 func newHouse(t *testing.T, program string) *house {
 	t.Helper()
-	microsoft, err := defendertest.New(defendertest.Options{Limits: defendertest.Limits{
-		GraphAlerts: []defendertest.Rate{}, Machines: []defendertest.Rate{},
-	}})
+	return newHouseBeside(t, program, defendertest.Options{})
+}
+
+// newHouseBeside is newHouse with settings of the simulated Microsoft; its limits are off still.
+func newHouseBeside(t *testing.T, program string, options defendertest.Options) *house {
+	t.Helper()
+	options.Limits = defendertest.Limits{GraphAlerts: []defendertest.Rate{}, Machines: []defendertest.Rate{}}
+	microsoft, err := defendertest.New(options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,10 +82,22 @@ func (h *house) serve(t *testing.T, files []*os.File, flags ...string) *process.
 	t.Helper()
 	args := []string{
 		"serve", "--listen", "none", "--unix-socket", h.socket, "--metrics-address", "none", "--data-dir", filepath.Join(h.dir, "data"),
-		"--allow-http", "--allow-endpoint", strings.TrimPrefix(h.microsoft.URL(), "http://"),
+		"--allow-http", "--allow-endpoint", h.origin(),
 		"--budget", "graph-alerts=100000/1m", "--budget", "defender-for-endpoint=100000/1m", "--budget", "defender-for-endpoint=100000/1h",
 	}
+	if authority := h.microsoft.CAPEM(); authority != nil {
+		file := filepath.Join(h.dir, "authority.pem")
+		if err := os.WriteFile(file, authority, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, "--trusted-ca-file", file)
+	}
 	return process.Start(t, process.Command{Path: h.program, Args: append(args, flags...), Files: files})
+}
+
+// origin is the simulated Microsoft's host and port.
+func (h *house) origin() string {
+	return net.JoinHostPort(h.microsoft.Host(), strconv.Itoa(h.microsoft.Port()))
 }
 
 // dial makes a connection that comes back soon after the service does.
@@ -106,6 +124,9 @@ func (h *house) register(t *testing.T, c *client.Client, devices integrationv1.D
 	t.Helper()
 	endpoint := &integrationv1.Endpoint{
 		Host: h.microsoft.Host(), Port: int32(h.microsoft.Port()), Protocol: integrationv1.Protocol_PROTOCOL_HTTP,
+	}
+	if h.microsoft.CAPEM() != nil {
+		endpoint.Protocol = integrationv1.Protocol_PROTOCOL_HTTPS
 	}
 	source := &integrationv1.DeviceSource{Kind: devices}
 	if devices != integrationv1.DeviceSource_KIND_NONE {

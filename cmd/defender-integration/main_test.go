@@ -59,6 +59,7 @@ func TestUsageErrors(t *testing.T) {
 		"a duration":      {[]string{"serve", "--poll-fast", "soon"}, nil, `invalid value "soon" for flag -poll-fast`},
 		"no time at all":  {[]string{"serve", "--poll-fast", "0s"}, nil, "--poll-fast is 0s and must be more than nothing"},
 		"fast and slow":   {[]string{"serve", "--poll-fast", "2m"}, nil, "--poll-fast (2m0s) must not be longer than --poll-slow (1m0s)"},
+		"retries":         {[]string{"serve", "--retry-min", "2m"}, nil, "--retry-min (2m0s) must not be longer than --retry-max (1m0s)"},
 		"a mode":          {[]string{"serve", "--unix-socket-mode", "888"}, nil, "octal digits, such as 0660"},
 		"a log format":    {[]string{"serve", "--log-format", "xml"}, nil, `--log-format is "xml" and must be json or text`},
 		"a log level":     {[]string{"serve", "--log-level", "loud"}, nil, `invalid value "loud" for flag -log-level`},

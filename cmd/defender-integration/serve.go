@@ -106,6 +106,11 @@ func (f *serveFlags) reading(flags *flagSet) {
 	flags.DurationVar(&f.collecting.ClosingInterval, "closing-interval", f.collecting.ClosingInterval, "begin closing reads of an integration at most this often")
 	flags.DurationVar(&f.collecting.ClosingLimit, "closing-limit", f.collecting.ClosingLimit, "try a closing read for this long before streams complete without one")
 	flags.DurationVar(&f.collecting.DeviceInterval, "device-interval", f.collecting.DeviceInterval, "look up devices this often while a stream asks for Actors")
+	flags.DurationVar(&f.collecting.RetryMin, "retry-min", f.collecting.RetryMin,
+		"wait about this long after a failure for which Microsoft named no time, and twice as long after each that follows")
+	flags.DurationVar(&f.collecting.RetryMax, "retry-max", f.collecting.RetryMax, "wait no longer than about this after such a failure")
+	flags.DurationVar(&f.collecting.RetryPermanent, "retry-permanent", f.collecting.RetryPermanent,
+		"wait at least this long after a failure that only an operator can mend, such as a missing permission")
 	flags.Var(&f.budget, "budget", "make at most so many calls at Microsoft in a time, as `LIMIT=CALLS/PERIOD`. It can be given several times;\n"+
 		"in the environment, with commas between. Default: graph-alerts=120/1m, defender-for-endpoint=80/1m and\n"+
 		"defender-for-endpoint=1200/1h, hunting=36/1m and siem=60/1m, for each application and tenant; Microsoft takes 150, 100, 1500 and at least 45")
@@ -122,6 +127,7 @@ func (f *serveFlags) options() (app.Options, error) {
 		{"poll-fast", c.FastInterval}, {"poll-slow", c.SlowInterval}, {"poll-overlap", c.Overlap},
 		{"closing-interval", c.ClosingInterval}, {"closing-limit", c.ClosingLimit},
 		{"device-interval", c.DeviceInterval}, {"retention-age", c.RetentionAge}, {"trim-interval", c.TrimInterval},
+		{"retry-min", c.RetryMin}, {"retry-max", c.RetryMax}, {"retry-permanent", c.RetryPermanent},
 	} {
 		if flag.value <= 0 {
 			return app.Options{}, usagef("--%s is %s and must be more than nothing", flag.name, flag.value)
@@ -129,6 +135,9 @@ func (f *serveFlags) options() (app.Options, error) {
 	}
 	if c.FastInterval > c.SlowInterval {
 		return app.Options{}, usagef("--poll-fast (%s) must not be longer than --poll-slow (%s)", c.FastInterval, c.SlowInterval)
+	}
+	if c.RetryMin > c.RetryMax {
+		return app.Options{}, usagef("--retry-min (%s) must not be longer than --retry-max (%s)", c.RetryMin, c.RetryMax)
 	}
 	var err error
 	if c.Budgets, err = budgets(c.Budgets, f.budget); err != nil {

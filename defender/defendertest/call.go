@@ -28,7 +28,7 @@ type Call struct {
 	Status int
 	// Done says that nothing of the answer is still to come.
 	Done bool
-	// Faulty says that a fault answered.
+	// Faulty says that a fault answers, also while it does not yet.
 	Faulty bool
 	// Elements is how many alerts, detections, devices or rows the answer held.
 	Elements int

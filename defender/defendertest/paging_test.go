@@ -124,6 +124,9 @@ func TestLaggingReplica(t *testing.T) {
 			t.Errorf("the other has %s", got)
 		}
 	}
+	if got := w.tenant.Held(); got != 6 {
+		t.Errorf("%d revisions are held", got)
+	}
 	revisions := w.tenant.Revisions(ids[0])
 	if revisions[0].Served != 2 || !revisions[0].LastServed.Equal(w.server.Now()) || revisions[1].Served != 2 || first.Served != 0 {
 		t.Errorf("of the older revision and the newer one were served %d and %d", revisions[0].Served, revisions[1].Served)

@@ -9,9 +9,10 @@ import (
 
 // Revision is what the record knows of one version of an alert. Times are the server's clock.
 type Revision struct {
-	// Key is the alert's id, a raw detection's FullId; Number the revision's number among the alert's, from 1.
-	Key    string
-	Number int
+	// Key is the alert's id, a raw detection's FullId; Number the revision's number among the alert's, Sequence among all of the
+	// tenant's, both from 1 in the order in which they were added.
+	Key              string
+	Number, Sequence int
 	// Raw are the bytes as Graph serves them, or as they were given, not to be modified; Hash is their SHA-256. A caller that does
 	// not send `Prefer: include-unknown-enum-members` may have got others. [Revision.Elements] has those of every API.
 	Raw  []byte
@@ -59,7 +60,7 @@ func (r Revision) Elements(api Resource) [][]byte {
 
 func (r *revision) snapshot() Revision {
 	return Revision{
-		Key: r.key, Number: r.number, Raw: r.raw, Hash: r.hash, LastUpdate: r.updated, Created: r.created,
+		Key: r.key, Number: r.number, Sequence: r.sequence, Raw: r.raw, Hash: r.hash, LastUpdate: r.updated, Created: r.created,
 		Added: r.added, VisibleAt: r.visibleAt, Visible: r.shown && !r.gone, Replaced: r.replaced,
 		Served: r.servedTimes, FirstServed: r.firstServed, LastServed: r.lastServed,
 		revision: r, published: r.shown,
@@ -85,6 +86,13 @@ func (t *Tenant) Revisions(keys ...string) []Revision {
 		snapshots[i] = r.snapshot()
 	}
 	return snapshots
+}
+
+// Held returns how many revisions were added so far, those that are not visible among them.
+func (t *Tenant) Held() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.alerts.all)
 }
 
 // ServedAll tells whether each alert's newest revision was served, of those with these keys or of all. Revisions that are

@@ -181,12 +181,13 @@ func (s *Server) serve(route route, w http.ResponseWriter, r *http.Request) {
 	x := &exchange{server: s, request: r, now: s.clock.Now(), requestID: newGUID()}
 	x.asOf = x.now
 	x.call = Call{Time: x.now, Route: route.name, Method: r.Method, Path: r.URL.Path, Query: r.URL.Query()}
+	fault := s.faults.take(route.name, r)
+	x.call.Faulty = fault != nil
 	x.call.Number = s.calls.begin(x.call)
 
 	next := func() *Answer { return s.answer(route, x) }
 	var answer *Answer
-	if fault := s.faults.take(route.name, r); fault != nil {
-		x.call.Faulty = true
+	if fault != nil {
 		x.asOf = x.now.Add(-fault.Lag)
 		answer = fault.Respond(ctx, r, next)
 	} else {
