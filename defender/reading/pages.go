@@ -20,6 +20,8 @@ const (
 	maxRounds = 10_000
 	// maxLinks is how many next links are followed on end: a million alerts in full pages.
 	maxLinks = 1000
+	// maxEmptyLinks is how many of them may lead to pages without an element on end: more would spend a minute's budget on nothing.
+	maxEmptyLinks = 50
 	// minSize is how small pages stay where larger ones were too much.
 	minSize = 50
 )
@@ -184,7 +186,7 @@ func (r *pages) run(q query, follow bool) (pageRead, error) {
 		all.changed = false
 		return all, err
 	}
-	followed := map[string]bool{}
+	followed, empty := map[string]bool{}, 0
 	for len(followed) < maxLinks {
 		target, err := r.list.URL.Parse(all.link)
 		if err != nil || target.Host == "" {
@@ -201,6 +203,12 @@ func (r *pages) run(q query, follow bool) (pageRead, error) {
 		}
 		if err != nil {
 			return all, err
+		}
+		if empty++; p.elements > 0 {
+			empty = 0
+		}
+		if empty == maxEmptyLinks && p.link != "" {
+			return all, r.Invalid("has next links that lead from one empty page to the next.")
 		}
 		all.disordered = all.disordered || p.disordered || p.elements > 0 && !p.last.IsZero() && p.last.Before(all.last)
 		all.note(p.last, p.atLast)

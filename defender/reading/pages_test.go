@@ -145,15 +145,28 @@ func TestSkippedThroughToTheNextCreation(t *testing.T) {
 }
 
 func TestLinksAreBounded(t *testing.T) {
-	n := 0
-	client := readingtest.NewClient(t, "The list", func(w http.ResponseWriter, _ *http.Request) {
-		n++
-		_, _ = w.Write([]byte(answer(fmt.Sprint("page=", n))))
-	})
-	list := &List{Client: client, URL: client.Base(), NewDecoder: func() Decoder { return &decoder{} }, Updated: "updated", PageSize: 2}
-	_, _, err := readingtest.Collect(t, source{list}, since())
-	problem := readingtest.WantReason(t, err, invalidAnswer)
-	if !strings.Contains(problem.GetMessage(), "do not end") || n != 1+maxLinks {
-		t.Errorf("after %d pages it says %q", n, problem.GetMessage())
+	for name, tt := range map[string]struct {
+		// every is how many pages come to one that has an alert.
+		every int
+		words string
+		calls int
+	}{
+		"with alerts now and then": {maxEmptyLinks, "do not end", 1 + maxLinks},
+		"empty":                    {2 * maxLinks, "from one empty page to the next", 1 + maxEmptyLinks},
+	} {
+		n := 0
+		client := readingtest.NewClient(t, "The list", func(w http.ResponseWriter, _ *http.Request) {
+			var elements []string
+			if n++; n%tt.every == 0 {
+				elements = []string{element(fmt.Sprint("alert-", n), 1, 1)}
+			}
+			_, _ = w.Write([]byte(answer(fmt.Sprint("page=", n), elements...)))
+		})
+		list := &List{Client: client, URL: client.Base(), NewDecoder: func() Decoder { return &decoder{} }, Updated: "updated", PageSize: 2}
+		_, _, err := readingtest.Collect(t, source{list}, since())
+		problem := readingtest.WantReason(t, err, invalidAnswer)
+		if !strings.Contains(problem.GetMessage(), tt.words) || n != tt.calls {
+			t.Errorf("%s: after %d pages, and not %d, it says %q", name, n, tt.calls, problem.GetMessage())
+		}
 	}
 }
