@@ -11,19 +11,23 @@ import (
 	"sync/atomic"
 )
 
-// RepeatPage answers with the first page of those that it is asked for, whatever the later requests ask for.
+// RepeatPage answers what a next link leads to with the page that was last given without one, that page's next link too.
 func RepeatPage() Responder {
 	var mu sync.Mutex
 	var first *Answer
-	return func(_ context.Context, _ *http.Request, next func() *Answer) *Answer {
+	return func(_ context.Context, r *http.Request, next func() *Answer) *Answer {
 		answer := next()
 		if answer.Status != http.StatusOK {
 			return answer
 		}
 		mu.Lock()
 		defer mu.Unlock()
+		if !r.URL.Query().Has("$skiptoken") {
+			kept := *answer
+			first = &kept
+		}
 		if first == nil {
-			first = answer
+			return answer
 		}
 		again := *first
 		again.Header = first.Header.Clone()
