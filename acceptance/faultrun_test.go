@@ -263,11 +263,12 @@ func (r *faultRun) settle() {
 	r.t.Helper()
 	r.delivered("at the end")
 	since := r.microsoft.Now()
+	places := []int{r.all.place(), r.two.place()}
 	r.calls200(len(r.microsoft.Calls(nil)), pollsAfter, defendertest.RouteAlerts)
-	for _, l := range []*listener{r.all, r.two} {
-		l.waitFor(r.t, "a pair after the fault", 0, func(e received) bool {
+	for i, l := range []*listener{r.all, r.two} {
+		l.waitFor(r.t, "a pair after the fault", places[i], func(e received) bool {
 			return e.event.GetProgress().GetProblem() == nil && slices.ContainsFunc(pairsOf(e.event), func(p *integrationv1.Pair) bool {
-				return !p.GetThrough().AsTime().Before(since)
+				return p.GetDepth() == integrationv1.Pair_DEPTH_POLL && !p.GetThrough().AsTime().Before(since)
 			})
 		})
 	}
