@@ -1,12 +1,16 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/status"
 
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
@@ -69,4 +73,18 @@ func TestTheLimitBeginsAnewWithEachMessageThatLeaves(t *testing.T) {
 			t.Errorf("nothing is read: after %v: %v", time.Since(began), err)
 		}
 	})
+}
+
+// brokenStream is a stream whose connection broke, and whose context does not know it yet.
+type brokenStream struct{ grpc.ServerStream }
+
+func (brokenStream) Context() context.Context { return context.Background() }
+func (brokenStream) SendMsg(any) error        { return status.Error(codes.Unavailable, "transport is closing") }
+
+// A caller whose connection breaks has gone, which is nothing that the service cannot do.
+func TestABrokenConnectionIsTheCallersEnd(t *testing.T) {
+	stream := &readStream{ServerStream: brokenStream{}, outbox: newOutbox(), limit: time.Minute}
+	if err := stream.SendMsg(&integrationv1.StreamAlertsResponse{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("sending failed with %v", err)
+	}
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"defender-integration/server/failure"
@@ -78,8 +80,8 @@ type readStream struct {
 	unread bool
 }
 
-// SendMsg sends a message as soon as the caller has read enough of those before it. It fails after the limit, and when the stream's
-// context ends.
+// SendMsg sends a message as soon as the caller has read enough of those before it. It fails after the limit, when the stream's context
+// ends, and with context.Canceled when the connection breaks.
 func (s *readStream) SendMsg(message any) error {
 	if err := s.outbox.await(s.Context(), s.limit); err != nil {
 		s.unread = errors.Is(err, errNoRoom)
@@ -88,5 +90,10 @@ func (s *readStream) SendMsg(message any) error {
 	if m, ok := message.(proto.Message); ok {
 		message = &outgoing{Message: m, outbox: s.outbox}
 	}
-	return s.ServerStream.SendMsg(message)
+	err := s.ServerStream.SendMsg(message)
+	if status.Code(err) == codes.Unavailable {
+		// The connection broke. gRPC ends the stream's context too, but a moment later.
+		return context.Canceled
+	}
+	return err
 }
