@@ -34,6 +34,7 @@ func pagingFaults() []faultRow {
 	unlinked.server = defendertest.Options{}
 	shifting, unlinked = afterHanging(shifting, 15), afterHanging(unlinked, 1100)
 	return []faultRow{
+		alwaysFailing(),
 		paged("a page that repeats", invalid, always(defendertest.RepeatPage())),
 		paged("next links that loop", invalid, always(defendertest.LoopLinks())),
 		paged("empty pages without end", invalid, func(r *faultRun) defendertest.Responder {
@@ -52,6 +53,20 @@ func pagingFaults() []faultRow {
 		replicas("two replicas, one behind by 0.5 s", 500*time.Millisecond, 0),
 		replicas("two replicas, one behind by 3 s", 3*time.Second, 3*time.Second),
 	}
+}
+
+// alwaysFailing is a row of an alert that Microsoft fails on, however few are asked for.
+func alwaysFailing() faultRow {
+	row := injected("an alert that always fails", defendertest.RouteAlerts, failing(integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_RANGE_FAILED), nil)
+	row.where, row.meets = "pages of alerts", 30
+	row.begin = func(r *faultRun) func() {
+		now := r.microsoft.Now()
+		key := r.ids[0]
+		remove := r.microsoft.Inject(defendertest.Fault{Route: defendertest.RouteAlerts, Times: -1, Respond: defendertest.Poison(key)})
+		r.tenant.AddAlert(defendertest.Alert{ID: key, Title: "fails", LastUpdate: now, Evidence: onFirstDevice()})
+		return remove
+	}
+	return row
 }
 
 // addBefore adds alerts that were last updated one after the other, up to now.

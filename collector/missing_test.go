@@ -90,6 +90,9 @@ func TestWhatIsPassedOver(t *testing.T) {
 		if p := told(); len(p.GetMissing()) != 1 || !p.GetMissing()[0].GetStartTime().AsTime().Equal(start) {
 			t.Errorf("told is %v", p)
 		}
+		if state := c.Status().GetState(); state != integrationv1.IntegrationStatus_STATE_FAILING {
+			t.Errorf("the state is %v", state)
+		}
 		if s, _ := c.Snapshot(); !s.Covered.Equal(end) || time.Until(s.NextPoll) > settings.FastInterval {
 			t.Errorf("covered since %v, want %v; the next poll in %v", s.Covered, end, time.Until(s.NextPoll))
 		}

@@ -144,6 +144,10 @@ func since(problem, before *integrationv1.Problem) *integrationv1.Problem {
 // setGood tells of a good read.
 func (c *Collector) setGood(pair *integrationv1.Pair) {
 	made, nextPoll, budget := PairAt{pair, c.checkpoint.GetIdentity(), c.checkpoint.GetLastSequence()}, c.nextPoll(), c.budgetLeft()
+	state := integrationv1.IntegrationStatus_STATE_ACTIVE
+	if c.missing != nil {
+		state = integrationv1.IntegrationStatus_STATE_FAILING
+	}
 	c.update(func(s *Snapshot) {
 		s.Budget = budget
 		pairs := []PairAt{made}
@@ -154,8 +158,8 @@ func (c *Collector) setGood(pair *integrationv1.Pair) {
 		}
 		s.Pairs = pairs
 		s.Problem, s.ThrottledUntil, s.NextPoll, s.lastGood = c.missing, time.Time{}, nextPoll, pair.GetThrough().AsTime()
-		if s.state != integrationv1.IntegrationStatus_STATE_ACTIVE {
-			s.state, s.since = integrationv1.IntegrationStatus_STATE_ACTIVE, time.Now()
+		if s.state != state {
+			s.state, s.since = state, time.Now()
 		}
 	})
 }

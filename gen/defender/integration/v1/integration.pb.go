@@ -275,7 +275,7 @@ const (
 	IntegrationStatus_STATE_PAUSED IntegrationStatus_State = 2
 	// Microsoft answered 429, or the budget is spent; it goes on by itself.
 	IntegrationStatus_STATE_THROTTLED IntegrationStatus_State = 3
-	// The last read failed; `problem` says why and what to do. It is tried again.
+	// The last read failed, or passed over alerts that Microsoft fails on; `problem` says why and what to do. It is tried again.
 	IntegrationStatus_STATE_FAILING IntegrationStatus_State = 4
 	// Microsoft's refusal looks like the end of the API: nothing is called any more until the integration is changed, or paused and
 	// resumed.
