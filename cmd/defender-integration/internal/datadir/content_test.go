@@ -77,7 +77,7 @@ func lastTest() *integrationv1.ConnectivityTest {
 
 // checkpoint is the one behind the last entry; its floor is set by trimming.
 func checkpoint(last uint64) *storev1.Checkpoint {
-	return &storev1.Checkpoint{LastSequence: last, PolledSince: stamp(6, 0), PolledThrough: stamp(11, 5)}
+	return &storev1.Checkpoint{LastSequence: last, PolledSince: stamp(6, 0), CoveredSince: stamp(7, 0), PolledThrough: stamp(11, 5)}
 }
 
 // floor is just past what was trimmed.
