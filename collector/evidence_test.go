@@ -8,6 +8,7 @@ import (
 
 	"defender-integration/collector"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
+	"defender-integration/store"
 )
 
 // An alert that comes without its evidence is no revision, and the read that met it no pair; all others go through. With its evidence
@@ -60,6 +61,40 @@ func TestAlertWithoutEvidence(t *testing.T) {
 		time.Sleep(20 * time.Minute)
 		if s, _ = c.Snapshot(); s.Problem != nil || len(b.revisions()) != 3 {
 			t.Errorf("taken once and for all: %q, %v", b.revisions(), s.Problem)
+		}
+	})
+}
+
+// An alert without its evidence that only closing reads reach keeps the proof away no longer than one that polls reach: polls say nothing
+// of it.
+func TestAlertWithoutEvidenceFurtherBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, collector.DefaultSettings())
+		defer func() { b.stop() }()
+		c := b.collector()
+		time.Sleep(time.Minute)
+		now := time.Now()
+		old := titled("never whole", "bare", now.Add(-30*time.Hour))
+		old.Evidence = nil
+		b.source.Put(old, now)
+		m, _, err := c.Join(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Leave()
+		m.SetClosing(collector.Closing{Since: now.Add(-40 * time.Hour), Due: now})
+		proven := func() bool {
+			return slices.ContainsFunc(b.entries(), func(p store.Positioned) bool {
+				return p.Entry.GetPair().GetPair().GetDepth() == integrationv1.Pair_DEPTH_CLOSING
+			})
+		}
+		time.Sleep(9 * time.Minute)
+		if got := b.revisions(); len(got) > 0 || proven() {
+			t.Errorf("too soon: revisions %q, proven: %t", got, proven())
+		}
+		time.Sleep(3 * time.Minute)
+		if got, want := b.revisions(), []string{"never whole bare"}; !slices.Equal(got, want) || !proven() {
+			t.Errorf("after ten minutes: revisions %q, want %q; proven: %t", got, want, proven())
 		}
 	})
 }

@@ -104,7 +104,7 @@ func (c *Collector) read(ctx context.Context, depth integrationv1.Pair_Depth, si
 	}
 	passedOver := missingIn(err, read)
 	if err == nil || passedOver != nil {
-		if bare := c.bare.end(); bare != nil {
+		if bare := c.bare.end(since); bare != nil {
 			err, passedOver = bare, nil
 		}
 	}
