@@ -12,6 +12,10 @@ import (
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
 
+// readBackAgain is how long after the last reading back what it passed over is asked for again, where streams ask for it still: as
+// often as the deepest read that comes by itself.
+const readBackAgain = time.Hour
+
 // readBack reads back to where streams ask for alerts from, once for all that ask.
 func (c *Collector) readBack(ctx context.Context) error {
 	c.plan.readBack = time.Now()
@@ -39,12 +43,19 @@ func (c *Collector) wanted(now time.Time) time.Time {
 
 // uncovered returns how far back streams ask for alerts where that is before what was read; otherwise zero. The caller holds mu.
 func (c *Collector) uncovered(now time.Time) time.Time {
-	covered := c.checkpoint.GetPolledSince()
-	// What reads pass over is asked for again by those that reach it anyway.
+	covered := c.checkpoint.GetCoveredSince()
 	if wanted := c.wanted(now); covered != nil && !wanted.IsZero() && wanted.Before(covered.AsTime()) {
 		return wanted
 	}
 	return time.Time{}
+}
+
+// readBackDue returns when the collector is to read back to a time. The caller holds mu.
+func (c *Collector) readBackDue(to time.Time) time.Time {
+	if polled := c.checkpoint.GetPolledSince(); polled != nil && !to.Before(polled.AsTime()) {
+		return c.plan.readBack.Add(readBackAgain) // It was read back to, and some of it was passed over.
+	}
+	return c.plan.readBack.Add(c.settings.ClosingInterval)
 }
 
 // missingIn returns the problem of a read that passed over what Microsoft fails on, and read all else; nil where err is anything else, or
@@ -59,13 +70,12 @@ func missingIn(err error, read defender.Read) *integrationv1.Problem {
 	return problem
 }
 
-// cover takes note of a good read, and of what it passed over: until a read has all of that, or no read reaches it any more, it is told.
-// Polls go on without a break from the first one on, so what one read reached back to stays covered.
-func (c *Collector) cover(ctx context.Context, pair *integrationv1.Pair, passedOver *integrationv1.Problem) {
-	from := pair.GetSince().AsTime()
+// cover takes note of a good read from a time on, and of what it passed over: until a read has all of that, or no read reaches it any
+// more, it is told. Polls go on without a break from the first one on, so what one read reached back to stays covered.
+func (c *Collector) cover(ctx context.Context, from time.Time, pair *integrationv1.Pair, passedOver *integrationv1.Problem) {
 	lower := func(t *timestamppb.Timestamp) *timestamppb.Timestamp {
 		if t == nil || from.Before(t.AsTime()) {
-			return pair.GetSince()
+			return timestamppb.New(from)
 		}
 		return t
 	}
@@ -80,7 +90,7 @@ func (c *Collector) cover(ctx context.Context, pair *integrationv1.Pair, passedO
 		}
 		return
 	}
-	c.checkpoint.CoveredSince = stampOf(laterOf(from, timeOf(c.checkpoint.GetCoveredSince())))
+	c.checkpoint.CoveredSince = pair.GetSince()
 	if !slices.EqualFunc(c.missing.GetMissing(), passedOver.GetMissing(), sameRange) {
 		c.log.WarnContext(ctx, "some of the alerts cannot be read, all others were", "error", passedOver.GetMessage())
 	}

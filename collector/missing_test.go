@@ -145,3 +145,52 @@ func TestWhatIsPassedOver(t *testing.T) {
 		}
 	})
 }
+
+// What Microsoft fails on in what streams ask for is not read back to all the time: all else was read. It is asked for again now and
+// then, and once it can be read, all is covered.
+func TestReadingBackPassesOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		settings := collector.DefaultSettings()
+		settings.Rereads = nil
+		b := newBench(t, settings)
+		b.stop()
+		source := &patchy{Source: b.source}
+		b.startOn(settings, source, b.store)
+		defer func() { b.stop() }()
+		c := b.collector()
+		time.Sleep(time.Minute)
+		began := time.Now()
+		reach, end := began.Add(-30*time.Hour), began.Add(-20*time.Hour)
+		source.set(end.Add(-time.Second), end)
+		b.source.Put(titled("fails", "x", end.Add(-time.Second)), began)
+		b.source.Put(titled("before it", "x", end.Add(-time.Hour)), began)
+		m, _, err := c.Join(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Leave()
+		m.SetReach(reach)
+		deep := func() int {
+			n := 0
+			for _, since := range b.source.Reads() {
+				if since.Equal(reach) {
+					n++
+				}
+			}
+			return n
+		}
+		time.Sleep(50 * time.Minute)
+		s, _ := c.Snapshot()
+		if deep() != 1 || !s.Covered.Equal(end) || !s.ReadingBack.Equal(reach) {
+			t.Errorf("read back %d times, covered since %v, reading back to %v", deep(), s.Covered, s.ReadingBack)
+		}
+		source.set(time.Time{}, time.Time{})
+		time.Sleep(20 * time.Minute)
+		if s, _ = c.Snapshot(); deep() != 2 || !s.Covered.Equal(reach) || !s.ReadingBack.IsZero() {
+			t.Errorf("once it can be read: read back %d times, covered since %v, reading back to %v", deep(), s.Covered, s.ReadingBack)
+		}
+		if got, want := b.revisions(), []string{"before it x", "fails x"}; !slices.Equal(got, want) {
+			t.Errorf("revisions %q, want %q", got, want)
+		}
+	})
+}

@@ -105,8 +105,8 @@ func (c *Collector) next(now time.Time) (step, time.Time) {
 				gated(c.close, laterOf(due, c.plan.closing.Add(max(c.settings.ClosingInterval, c.plan.closingPace))), c.plan.alertGate)
 			}
 			gated(c.poll, c.plan.poll.Add(max(c.interval(), c.plan.pollPace)), c.plan.alertGate)
-			if !c.uncovered(now).IsZero() {
-				gated(c.readBack, c.plan.readBack.Add(c.settings.ClosingInterval), c.plan.alertGate)
+			if to := c.uncovered(now); !to.IsZero() {
+				gated(c.readBack, c.readBackDue(to), c.plan.alertGate)
 			}
 			if c.source.Devices() != nil && len(c.interest) > 0 {
 				gated(c.lookUp, c.devicesDue(), c.plan.devicesGate)

@@ -120,6 +120,7 @@ func (c *Collector) read(ctx context.Context, depth integrationv1.Pair_Depth, si
 	}
 	c.metrics.read(c.id, depth, time.Since(began), err)
 	c.setPace(depth, read.Calls)
+	from := since
 	switch {
 	case passedOver != nil:
 		since = passedOver.GetMissing()[len(passedOver.GetMissing())-1].GetEndTime().AsTime()
@@ -137,7 +138,7 @@ func (c *Collector) read(ctx context.Context, depth integrationv1.Pair_Depth, si
 		Through:  timestamppb.New(read.Through),
 		Elements: read.Elements,
 	}
-	c.cover(ctx, pair, passedOver)
+	c.cover(ctx, from, pair, passedOver)
 	c.setGood(pair)
 	return pair, nil
 }
