@@ -26,6 +26,14 @@ type position struct {
 
 // behind returns the place behind a page that was asked for at a place.
 func (r *pages) behind(at position, p pageRead) position {
+	if at.skipped() && p.last.After(at.since) {
+		return at.unskipped()
+	}
+	return r.following(at, p)
+}
+
+// following returns the place behind a page that was asked for at a place, where nothing shifted to before what was skipped to.
+func (r *pages) following(at position, p pageRead) position {
 	switch {
 	case !at.instant && p.last.After(at.since):
 		r.reached = p.last
@@ -38,6 +46,15 @@ func (r *pages) behind(at position, p pageRead) position {
 	return at
 }
 
+// skipped says that a place in the order of last updates skips part of an instant, which was passed over.
+func (at position) skipped() bool { return !at.instant && at.skip > 0 }
+
+// unskipped returns where reading goes on once that instant is behind: right behind it. When some of those that were given change
+// meanwhile, others shift to before what was skipped to, also later ones.
+func (at position) unskipped() position {
+	return position{query: query{since: at.since.Add(Tick), until: at.until}}
+}
+
 // isolate is for a place whose page Microsoft fails on: it gives what smaller pages hold, passes over what fails by itself, and returns
 // where reading goes on, or errEnd.
 func (r *pages) isolate(at position) (position, error) {
@@ -47,6 +64,9 @@ func (r *pages) isolate(at position) (position, error) {
 		switch {
 		case err != nil:
 			return err
+		case !p.more() && at.skipped():
+			at = at.unskipped()
+			return nil
 		case !p.more():
 			return errEnd
 		case p.disordered:
@@ -83,6 +103,8 @@ func (r *pages) pass(at position) (position, error) {
 	switch {
 	case err != nil:
 		return at, err
+	case !fails && !again.more() && at.skipped():
+		return at.unskipped(), nil
 	case !fails && !again.more():
 		return at, errEnd
 	case !fails:
@@ -149,7 +171,7 @@ func (r *pages) over(at, next position, p pageRead) (position, error) {
 	if p.last.Before(at.since) {
 		return r.search(at) // where it is cannot be told by a time that cannot be read
 	}
-	next = r.behind(next, p)
+	next = r.following(next, p)
 	return next, r.Pass(Range{at.since, laterOf(next.since, at.since.Add(Tick))})
 }
 

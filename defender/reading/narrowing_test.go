@@ -128,6 +128,46 @@ func TestWhatCannotBePassedOver(t *testing.T) {
 	w.check(t, given, problem(t, err), false, 500)
 }
 
+// Where alerts change while others of their instant are passed over, those behind the instant shift, and are read all the same.
+func TestWhatShiftsWhileItIsPassedOver(t *testing.T) {
+	for _, api := range apis() {
+		if api.coarse > 0 {
+			continue // It does not page.
+		}
+		t.Run(api.name, func(t *testing.T) {
+			w := newWorld(t, api)
+			w.fill(12, func(i int) time.Duration { return time.Duration(max(5, i)) * time.Minute })
+			changed := false
+			w.server.Inject(defendertest.Fault{
+				Route: w.route, Times: -1, Match: func(r *http.Request) bool { return r.URL.Query().Has("$skip") },
+				Respond: func(ctx context.Context, r *http.Request, next func() *defendertest.Answer) *defendertest.Answer {
+					answer := defendertest.Poison("3")(ctx, r, next)
+					if !changed {
+						changed = true
+						for _, id := range []string{"0", "1", "2"} {
+							if _, err := w.tenant.Change(id, func(a *defendertest.Alert) { a.Title = "changed" }); err != nil {
+								t.Error(err)
+							}
+						}
+					}
+					return answer
+				},
+			})
+			w.poison(3)
+			given, _, err := w.readAlerts(t)
+			p := problem(t, err)
+			if !changed {
+				t.Fatal("nothing was skipped")
+			}
+			for _, r := range w.tenant.Revisions("6", "7", "8", "9", "10", "11") {
+				if given[sha256.Sum256(r.Elements(w.resource)[0])] == 0 && !isMissing(p, r.LastUpdate) {
+					t.Errorf("alert %s was not read, and only %v is told to be missing", r.Key, p.GetMissing())
+				}
+			}
+		})
+	}
+}
+
 // However Microsoft fails on an alert, it is passed over.
 func TestHoweverMicrosoftFails(t *testing.T) {
 	for name, tt := range map[string]struct {

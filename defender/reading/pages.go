@@ -151,6 +151,8 @@ func (r *pages) between(from, to time.Time, narrow bool) error {
 		case p.changed && p.disordered:
 			return r.Invalid("changed while it was read, and is not in the order that was asked for, so alerts may be missing.")
 		case p.changed:
+		case !p.more() && at.skipped():
+			at = at.unskipped()
 		case !p.more():
 			return nil
 		case p.disordered:
