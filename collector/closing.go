@@ -46,6 +46,14 @@ func (c *Collector) close(ctx context.Context) error {
 	return c.readDeep(withReserve(ctx), integrationv1.Pair_DEPTH_CLOSING, since)
 }
 
+// noteClosing takes note of what a closing read came to.
+func (c *Collector) noteClosing(err error) {
+	before := c.unclosed
+	if c.unclosed = nil; err != nil {
+		c.unclosed = since(problemOf(err), before)
+	}
+}
+
 // overdue returns when the first member has waited for a closing read for as long as it is tried. The caller holds mu.
 func (c *Collector) overdue(now time.Time) time.Time {
 	first := now.Add(2 * idle)
@@ -81,7 +89,8 @@ func (c *Collector) failClosing(ctx context.Context) error {
 	now := time.Now()
 	overdue := map[Closing]bool{}
 	c.mu.Lock()
-	upstream := c.now.Problem
+	// Polls that are good meanwhile tell nothing of what keeps a closing read from being so.
+	upstream := cmp.Or(c.now.Problem, c.unclosed)
 	for m := range c.closings {
 		if !c.limit(m).After(now) {
 			overdue[*m.closing] = true
@@ -111,6 +120,7 @@ func (c *Collector) failClosing(ctx context.Context) error {
 			return err
 		}
 		c.answer(func(closing *Closing) bool { return overdue[*closing] })
+		c.unclosed = nil
 		return nil
 	})
 }

@@ -62,6 +62,7 @@ type Collector struct {
 	watching   time.Time // since when this process has polled without a failure, by Microsoft's clock; zero while it does not
 	bare       bare
 	missing    *integrationv1.Problem // what reads passed over, while there is such; with since when
+	unclosed   *integrationv1.Problem // why the last closing read failed; nil where it did not
 	pending    []*storev1.Entry       // taken, and not appended yet
 	size       int                    // of pending, in bytes
 	plan       plan

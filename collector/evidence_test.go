@@ -98,3 +98,34 @@ func TestAlertWithoutEvidenceFurtherBack(t *testing.T) {
 		}
 	})
 }
+
+// Why no closing read succeeded is told, also where polls are good all the time.
+func TestWhyAClosingFailedWhilePollsAreGood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		settings := collector.DefaultSettings()
+		settings.ClosingLimit = settings.EvidenceWait / 2
+		b := newBench(t, settings)
+		defer func() { b.stop() }()
+		time.Sleep(time.Minute)
+		now := time.Now()
+		old := titled("without", "bare", now.Add(-30*time.Hour))
+		old.Evidence = nil
+		b.source.Put(old, now)
+		m, _, err := b.collector().Join(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Leave()
+		m.SetClosing(collector.Closing{Since: now.Add(-40 * time.Hour), Due: now})
+		time.Sleep(settings.ClosingLimit + time.Minute)
+		var told []integrationv1.ErrorReason
+		for _, p := range b.entries() {
+			if f := p.Entry.GetFailedClosing(); f != nil {
+				told = append(told, f.GetProblem().GetReason())
+			}
+		}
+		if want := []integrationv1.ErrorReason{integrationv1.ErrorReason_ERROR_REASON_EVIDENCE_MISSING}; !slices.Equal(told, want) {
+			t.Errorf("failed closings tell %v, want %v", told, want)
+		}
+	})
+}

@@ -120,6 +120,9 @@ func (c *Collector) read(ctx context.Context, depth integrationv1.Pair_Depth, si
 	}
 	c.metrics.read(c.id, depth, time.Since(began), err)
 	c.setPace(depth, read.Calls)
+	if depth == integrationv1.Pair_DEPTH_CLOSING {
+		c.noteClosing(err)
+	}
 	from := since
 	switch {
 	case passedOver != nil:
