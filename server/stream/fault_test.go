@@ -4,17 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"defender-integration/collector"
 	"defender-integration/collector/collectortest"
+	storev1 "defender-integration/gen/defender/integration/store/v1"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 	"defender-integration/server/failure"
+	"defender-integration/server/stream"
 	"defender-integration/store"
 )
 
@@ -77,6 +82,67 @@ func TestDamagedJournal(t *testing.T) {
 		time.Sleep(time.Minute)
 		if got := journalled(anew.close()); !slices.Equal(got, want) {
 			t.Errorf("read back: %q, want %q", got, want)
+		}
+	})
+}
+
+// renewing is a store whose journals have another identity once an entry is asked for while it is armed.
+type renewing struct {
+	store.Store
+	armed, renewed atomic.Bool
+}
+
+func (r *renewing) Journal(ctx context.Context, uid string) (store.Journal, error) {
+	journal, err := r.Store.Journal(ctx, uid)
+	return &renewed{journal, r}, err
+}
+
+// renewed is a journal of such a store.
+type renewed struct {
+	store.Journal
+	store *renewing
+}
+
+func (j *renewed) Get(ctx context.Context, sequence uint64) (store.Positioned, error) {
+	if j.store.armed.Load() {
+		j.store.renewed.Store(true)
+	}
+	return j.Journal.Get(ctx, sequence)
+}
+
+func (j *renewed) Checkpoint() *storev1.Checkpoint {
+	checkpoint := j.Journal.Checkpoint()
+	if j.store.renewed.Load() {
+		checkpoint = proto.CloneOf(checkpoint)
+		checkpoint.Identity = "another"
+	}
+	return checkpoint
+}
+
+// A journal that is replaced while a stream is resumed is no fault of the service's: the caller is to come again.
+func TestReplacedWhileAStreamBegins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, collector.DefaultSettings())
+		defer func() { h.stop() }()
+		ctx, cancel := context.WithCancel(context.Background())
+		renewing := &renewing{Store: h.store}
+		h.streams = stream.New(ctx, stream.Options{Store: renewing, Collectors: h.manager, Log: slog.New(slog.DiscardHandler)})
+		defer func() {
+			cancel()
+			h.streams.Wait()
+		}()
+		request := following(actorNamed("one", "ws-one.contoso.test"))
+		c := h.open(request)
+		time.Sleep(time.Second)
+		h.source.Put(collectortest.Alert("a", deviceOne, "ws-one.contoso.test", time.Now()), time.Now())
+		time.Sleep(time.Minute)
+		events := c.close()
+		renewing.armed.Store(true)
+		again := h.open(resumed(request, events[len(events)-1].GetResumeToken()))
+		<-again.done
+		var f *failure.Error
+		if !errors.As(again.err, &f) || f.Reason != integrationv1.ErrorReason_ERROR_REASON_STORE_UNAVAILABLE {
+			t.Errorf("it ended with %v", again.err)
 		}
 	})
 }

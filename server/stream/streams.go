@@ -75,6 +75,8 @@ func (s *Streams) Stream(ctx context.Context, request *integrationv1.StreamAlert
 		return notJoined(c).Because(err)
 	case errors.Is(err, collector.ErrStopped), errors.Is(err, errDeleted), errors.Is(err, store.ErrNotFound):
 		return s.ended(ctx, request.GetIntegrationId(), record.GetUid())
+	case errors.Is(err, errReplaced):
+		return unavailable().Because(err) // While the stream was begun: the next try learns what came of the journal.
 	case errors.Is(err, store.ErrDamaged):
 		// The collector finds the same when it recovers the journal, and gives it a new identity.
 		c.Recover()
