@@ -16,8 +16,13 @@ import (
 )
 
 // sizeOf estimates how large an entry is, in bytes, without walking through it: a revision is about its raw bytes and as much
-// again for the alert.
-func sizeOf(entry *storev1.Entry) int { return 1<<10 + 2*len(entry.GetRevision().GetRaw()) }
+// again for the alert, or what an entry may have where it had to be cut.
+func sizeOf(entry *storev1.Entry) int {
+	if entry.GetRevision().GetOmission().GetRawOmitted() {
+		return store.MaxEntrySize
+	}
+	return 1<<10 + 2*len(entry.GetRevision().GetRaw())
+}
 
 // textBound is how much of a text is kept of an alert that is too large even without raw bytes and evidence, in bytes.
 const textBound = 16 << 10
