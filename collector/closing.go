@@ -73,10 +73,10 @@ func (c *Collector) limit(m *Member) time.Time {
 	return c.triedFrom(m).Add(c.settings.ClosingLimit).Add(m.stood)
 }
 
-// hopeless says that a member's closing read can never be made: it begins below the floor, or at an API that Microsoft no longer offers.
+// hopeless says that a member's closing read can never be made: it begins below the floor or before what Microsoft keeps, or at an API
+// that Microsoft no longer offers.
 func (c *Collector) hopeless(m *Member) bool {
-	floor := timeOf(c.checkpoint.GetFloorTime())
-	return m.closing.Since.Before(floor) || c.plan.alertGate.retired
+	return m.closing.Since.Before(c.earliest(time.Now())) || c.plan.alertGate.retired
 }
 
 // triedFrom returns when trying a member's closing read begins, or began, by what is known of Microsoft's clock now. The caller
@@ -133,11 +133,10 @@ func (w *Closing) compare(other *Closing) int {
 // whyNotClosed says why no closing read could answer a closing.
 func (c *Collector) whyNotClosed(closing Closing, upstream *integrationv1.Problem) *integrationv1.Problem {
 	if floor := timeOf(c.checkpoint.GetFloorTime()); closing.Since.Before(floor) {
-		return &integrationv1.Problem{
-			Reason:  integrationv1.ErrorReason_ERROR_REASON_HISTORY_GONE,
-			Message: "The window begins at " + closing.Since.UTC().Format(time.RFC3339) + ", and the journal reaches back to " + floor.UTC().Format(time.RFC3339) + " only.",
-			Remedy:  "Ask for windows inside the journal's retention, or keep more of it.",
-		}
+		return historyGone(closing, "the journal reaches back to "+floor.UTC().Format(time.RFC3339)+" only.", "the journal's retention, or keep more of it.")
+	}
+	if kept := c.earliest(time.Now()); closing.Since.Before(kept) {
+		return historyGone(closing, "Microsoft keeps alerts since "+kept.UTC().Format(time.RFC3339)+" only.", "what Microsoft keeps.")
 	}
 	if upstream != nil {
 		return upstream
@@ -146,5 +145,14 @@ func (c *Collector) whyNotClosed(closing Closing, upstream *integrationv1.Proble
 		Reason:  integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_FAILED,
 		Message: "No closing read could be completed in time.",
 		Remedy:  "Ask for the stream again with its last token: another closing read is made.",
+	}
+}
+
+// historyGone tells that a window begins before what there still is.
+func historyGone(closing Closing, reach, within string) *integrationv1.Problem {
+	return &integrationv1.Problem{
+		Reason:  integrationv1.ErrorReason_ERROR_REASON_HISTORY_GONE,
+		Message: "The window begins at " + closing.Since.UTC().Format(time.RFC3339) + ", and " + reach,
+		Remedy:  "Ask for windows inside " + within,
 	}
 }

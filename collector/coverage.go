@@ -37,8 +37,12 @@ func (c *Collector) wanted(now time.Time) time.Time {
 	if reach.IsZero() {
 		return time.Time{}
 	}
-	kept := min(c.settings.RetentionAge, c.settings.UpstreamRetention)
-	return laterOf(laterOf(reach, now.Add(-kept)), timeOf(c.checkpoint.GetFloorTime()))
+	return laterOf(laterOf(reach, now.Add(-c.settings.RetentionAge)), c.earliest(now))
+}
+
+// earliest returns since when a read can be of everything: not below the floor, and no longer ago than Microsoft keeps alerts.
+func (c *Collector) earliest(now time.Time) time.Time {
+	return laterOf(timeOf(c.checkpoint.GetFloorTime()), now.Add(-c.settings.UpstreamRetention))
 }
 
 // uncovered returns how far back streams ask for alerts where that is before what was read; otherwise zero. The caller holds mu.

@@ -86,3 +86,36 @@ func TestReadingBack(t *testing.T) {
 		})
 	}
 }
+
+// Of what Microsoft keeps no longer, no read proves anything: a closing that begins before is told so at once, and no pair reaches there.
+func TestBeforeWhatMicrosoftKeeps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		settings := collector.DefaultSettings()
+		b := newBench(t, settings)
+		defer func() { b.stop() }()
+		time.Sleep(time.Minute)
+		now := time.Now()
+		m, _, err := b.collector().Join(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Leave()
+		m.SetClosing(collector.Closing{Since: now.Add(-settings.UpstreamRetention - time.Hour), Due: now.Add(-settings.UpstreamRetention)})
+		time.Sleep(time.Minute)
+		failed := 0
+		for _, p := range b.entries() {
+			if since := p.Entry.GetPair().GetPair().GetSince(); since != nil && since.AsTime().Before(now.Add(-settings.UpstreamRetention)) {
+				t.Errorf("the pair %v passes what Microsoft does not keep", p.Entry.GetPair().GetPair())
+			}
+			if f := p.Entry.GetFailedClosing(); f != nil {
+				failed++
+				if f.GetProblem().GetReason() != integrationv1.ErrorReason_ERROR_REASON_HISTORY_GONE {
+					t.Errorf("the failed closing tells %v", f.GetProblem())
+				}
+			}
+		}
+		if failed != 1 {
+			t.Errorf("%d failed closings, want one", failed)
+		}
+	})
+}

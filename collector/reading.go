@@ -83,16 +83,14 @@ func (c *Collector) readDeep(ctx context.Context, depth integrationv1.Pair_Depth
 	if pair == nil {
 		return err
 	}
-	reached := laterOf(since, timeOf(c.checkpoint.GetFloorTime()))
+	reached := laterOf(since, c.earliest(time.Now()))
 	return c.prove(ctx, pair, !pair.GetSince().AsTime().After(reached))
 }
 
-// read reads everything since a time. It returns the pair where the read was whole, which begins behind what it had to pass over;
+// read reads everything since a time, or since the earliest that can be read whole. It returns the pair where the read was whole, which begins behind what it had to pass over;
 // otherwise no pair, with an error only where the store failed.
 func (c *Collector) read(ctx context.Context, depth integrationv1.Pair_Depth, since time.Time) (*integrationv1.Pair, error) {
-	if floor := timeOf(c.checkpoint.GetFloorTime()); since.Before(floor) {
-		since = floor
-	}
+	since = laterOf(since, c.earliest(time.Now()))
 	announce.Point(announce.Poll)
 	c.bare.begin()
 	began := time.Now()
