@@ -79,7 +79,9 @@ func TestTheLimitBeginsAnewWithEachMessageThatLeaves(t *testing.T) {
 type brokenStream struct{ grpc.ServerStream }
 
 func (brokenStream) Context() context.Context { return context.Background() }
-func (brokenStream) SendMsg(any) error        { return status.Error(codes.Unavailable, "transport is closing") }
+func (brokenStream) SendMsg(any) error {
+	return status.Error(codes.Unavailable, "transport is closing")
+}
 
 // A caller whose connection breaks has gone, which is nothing that the service cannot do.
 func TestABrokenConnectionIsTheCallersEnd(t *testing.T) {
