@@ -107,6 +107,12 @@ func resumeTrimmed(t *testing.T, h *house, request *integrationv1.StreamAlertsRe
 		oldest := h.open(resumed(request, token))
 		time.Sleep(time.Second)
 		rest := journalled(oldest.close())
+		if token, ok := oldestOf(oldest.err); ok {
+			// The journal was trimmed in between, which comes once a minute.
+			oldest = h.open(resumed(request, token))
+			time.Sleep(time.Second)
+			rest = journalled(oldest.close())
+		}
 		if len(rest) == 0 || len(rest) > len(order)-sent || !slices.Equal(rest, order[len(order)-len(rest):]) {
 			t.Errorf("with the oldest token that works: %d events (%v)", len(rest), oldest.err)
 		}
