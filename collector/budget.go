@@ -274,8 +274,16 @@ func (b *budget) writeAhead(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// left tells what is left of the limit's allowances.
+// left tells what is left of the limit's allowances, by the ledger before the first call.
 func (b *budget) left() []*integrationv1.BudgetLeft {
+	select {
+	case b.turn <- struct{}{}:
+		ctx, cancel := context.WithTimeout(context.Background(), otherWait)
+		_ = b.load(ctx) // Where the store does not answer, nothing is known to be spent; it is read again before a call is made.
+		cancel()
+		<-b.turn
+	default: // a call is being counted, for which it was read
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := time.Now()

@@ -84,21 +84,42 @@ func (c *Collector) cover(ctx context.Context, from time.Time, pair *integration
 		return t
 	}
 	c.checkpoint.PolledSince = lower(c.checkpoint.GetPolledSince())
+	missing := unreached(c.missing.GetMissing(), from, pair.GetThrough().AsTime().Add(-c.deepest()))
+	told := c.missing
 	if passedOver == nil {
 		c.checkpoint.CoveredSince = lower(c.checkpoint.GetCoveredSince())
-		if missing := c.missing.GetMissing(); len(missing) > 0 {
-			first, last := missing[0].GetStartTime().AsTime(), missing[len(missing)-1].GetEndTime().AsTime()
-			if !from.After(first) || last.Before(pair.GetThrough().AsTime().Add(-c.deepest())) {
-				c.missing = nil
-			}
-		}
+	} else {
+		c.checkpoint.CoveredSince = pair.GetSince()
+		missing = append(missing, passedOver.GetMissing()...)
+		told = passedOver
+	}
+	if len(missing) == 0 {
+		c.missing = nil
 		return
 	}
-	c.checkpoint.CoveredSince = pair.GetSince()
-	if !slices.EqualFunc(c.missing.GetMissing(), passedOver.GetMissing(), sameRange) {
+	if passedOver != nil && !slices.EqualFunc(c.missing.GetMissing(), missing, sameRange) {
 		c.log.WarnContext(ctx, "some of the alerts cannot be read, all others were", "error", passedOver.GetMessage())
 	}
-	c.missing = since(passedOver, c.missing)
+	dated := since(told, c.missing)
+	dated.Missing = missing
+	c.missing = dated
+}
+
+// unreached returns what of ranges lies before what a read reached, but for those that end before oldest, which no read reaches by itself
+// any more.
+func unreached(ranges []*integrationv1.TimeRange, reached, oldest time.Time) []*integrationv1.TimeRange {
+	var left []*integrationv1.TimeRange
+	for _, r := range ranges {
+		end := r.GetEndTime().AsTime()
+		if !r.GetStartTime().AsTime().Before(reached) || end.Before(oldest) {
+			continue
+		}
+		if end.After(reached) {
+			end = reached
+		}
+		left = append(left, &integrationv1.TimeRange{StartTime: r.GetStartTime(), EndTime: timestamppb.New(end)})
+	}
+	return left
 }
 
 func sameRange(a, b *integrationv1.TimeRange) bool { return proto.Equal(a, b) }

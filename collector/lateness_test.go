@@ -110,7 +110,9 @@ func TestBudgetMetrics(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		metrics := sums(t, registry)
 		spent, left, allowed := metrics["defender_integration_calls_total"], metrics["defender_integration_budget_calls_left"], metrics["defender_integration_budget_calls_allowed"]
-		if spent < 1 || allowed != 120+80+1200 || left != allowed-spent {
+		// The process before may have made a call: its block of ten counts as spent.
+		before := allowed - spent - left
+		if spent < 1 || allowed != 120+80+1200 || before != 0 && before != 10 {
 			t.Errorf("%v calls spent, %v left of %v", spent, left, allowed)
 		}
 		var told int64

@@ -16,38 +16,48 @@ import (
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
 
-// patchy is a source that passes over a range of last updates, as the adapter does where Microsoft fails on it.
+// span is a range of last updates.
+type span struct{ start, end time.Time }
+
+// patchy is a source that passes over ranges of last updates, in order, as the adapter does where Microsoft fails on them.
 type patchy struct {
 	*collectortest.Source
-	mu         sync.Mutex
-	start, end time.Time // both zero where all can be read
+	mu    sync.Mutex
+	fails []span
 }
 
 func (p *patchy) Alerts() defender.AlertSource { return p }
 
 func (p *patchy) ReadAlerts(ctx context.Context, since time.Time, known defender.KnownFunc, yield func(*defender.Element) error) (defender.Read, error) {
 	p.mu.Lock()
-	start, end := p.start, p.end
+	fails := p.fails
 	p.mu.Unlock()
 	read, err := p.Source.ReadAlerts(ctx, since, known, func(e *defender.Element) error {
-		if !e.Updated.Before(start) && e.Updated.Before(end) {
-			return nil
+		for _, f := range fails {
+			if !e.Updated.Before(f.start) && e.Updated.Before(f.end) {
+				return nil
+			}
 		}
 		return yield(e)
 	})
-	if err == nil && since.Before(end) {
+	var missing []*integrationv1.TimeRange
+	for _, f := range fails {
+		if since.Before(f.end) {
+			missing = append(missing, &integrationv1.TimeRange{StartTime: timestamppb.New(f.start), EndTime: timestamppb.New(f.end)})
+		}
+	}
+	if err == nil && missing != nil {
 		err = &defender.Error{Problem: &integrationv1.Problem{
-			Reason:  integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_RANGE_FAILED,
-			Missing: []*integrationv1.TimeRange{{StartTime: timestamppb.New(start), EndTime: timestamppb.New(end)}},
+			Reason: integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_RANGE_FAILED, Missing: missing,
 		}}
 	}
 	return read, err
 }
 
-func (p *patchy) set(start, end time.Time) {
+func (p *patchy) set(fails ...span) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.start, p.end = start, end
+	p.fails = fails
 }
 
 // Where Microsoft fails on some alerts, all others are collected without a delay, no pair says that those were read, and what is missing
@@ -70,7 +80,7 @@ func TestWhatIsPassedOver(t *testing.T) {
 
 		start := time.Now()
 		end := start.Add(time.Second)
-		source.set(start, end)
+		source.set(span{start, end})
 		b.source.Put(titled("fails", "x", start), start)
 		b.source.Put(titled("beside it", "x", end), end)
 		time.Sleep(20 * time.Second)
@@ -135,7 +145,20 @@ func TestWhatIsPassedOver(t *testing.T) {
 			t.Error("what is missing is told no more, and is missing still")
 		}
 
-		source.set(time.Time{}, time.Time{})
+		// Another range beside it does not take its place, nor does what heals there end it.
+		second := time.Now()
+		source.set(span{start, end}, span{second, second.Add(time.Second)})
+		time.Sleep(30 * time.Second)
+		if p := told(); len(p.GetMissing()) != 2 || !p.GetMissing()[0].GetStartTime().AsTime().Equal(start) {
+			t.Errorf("told is %v, want both ranges", p)
+		}
+		source.set(span{start, end})
+		time.Sleep(30 * time.Second)
+		if p := told(); len(p.GetMissing()) != 1 || !p.GetMissing()[0].GetStartTime().AsTime().Equal(start) {
+			t.Errorf("told is %v, want the first range still", p)
+		}
+
+		source.set()
 		time.Sleep(11 * time.Minute)
 		if got, want := b.revisions(), []string{"beside it x", "fails x"}; !slices.Equal(got, want) {
 			t.Errorf("once it can be read: revisions %q, want %q", got, want)
@@ -161,7 +184,7 @@ func TestReadingBackPassesOver(t *testing.T) {
 		time.Sleep(time.Minute)
 		began := time.Now()
 		reach, end := began.Add(-30*time.Hour), began.Add(-20*time.Hour)
-		source.set(end.Add(-time.Second), end)
+		source.set(span{end.Add(-time.Second), end})
 		b.source.Put(titled("fails", "x", end.Add(-time.Second)), began)
 		b.source.Put(titled("before it", "x", end.Add(-time.Hour)), began)
 		m, _, err := c.Join(t.Context(), nil)
@@ -184,7 +207,7 @@ func TestReadingBackPassesOver(t *testing.T) {
 		if deep() != 1 || !s.Covered.Equal(end) || !s.ReadingBack.Equal(reach) {
 			t.Errorf("read back %d times, covered since %v, reading back to %v", deep(), s.Covered, s.ReadingBack)
 		}
-		source.set(time.Time{}, time.Time{})
+		source.set()
 		time.Sleep(20 * time.Minute)
 		if s, _ = c.Snapshot(); deep() != 2 || !s.Covered.Equal(reach) || !s.ReadingBack.IsZero() {
 			t.Errorf("once it can be read: read back %d times, covered since %v, reading back to %v", deep(), s.Covered, s.ReadingBack)

@@ -87,8 +87,8 @@ func (c *Collector) readDeep(ctx context.Context, depth integrationv1.Pair_Depth
 	return c.prove(ctx, pair, !pair.GetSince().AsTime().After(reached))
 }
 
-// read reads everything since a time, or since the earliest that can be read whole. It returns the pair where the read was whole, which begins behind what it had to pass over;
-// otherwise no pair, with an error only where the store failed.
+// read reads everything since a time, or since the earliest that can be read whole. It returns the pair where the read was whole, which
+// begins behind what it had to pass over; otherwise no pair, with an error only where the store failed.
 func (c *Collector) read(ctx context.Context, depth integrationv1.Pair_Depth, since time.Time) (*integrationv1.Pair, error) {
 	since = laterOf(since, c.earliest(time.Now()))
 	announce.Point(announce.Poll)
@@ -114,7 +114,7 @@ func (c *Collector) read(ctx context.Context, depth integrationv1.Pair_Depth, si
 		err = context.Cause(timed)
 	}
 	if errors.Is(err, errSetAside) {
-		return nil, nil // No failure. It is due again by itself.
+		return nil, nil // No failure. It comes again when it is next due.
 	}
 	c.metrics.read(c.id, depth, time.Since(began), err)
 	c.setPace(depth, read.Calls)
@@ -126,7 +126,7 @@ func (c *Collector) read(ctx context.Context, depth integrationv1.Pair_Depth, si
 	case passedOver != nil:
 		since = passedOver.GetMissing()[len(passedOver.GetMissing())-1].GetEndTime().AsTime()
 	case err != nil:
-		c.failed(ctx, err)
+		c.failed(ctx, depth, err)
 		return nil, nil
 	}
 	c.plan.alertGate = gate{}
@@ -145,7 +145,7 @@ func (c *Collector) read(ctx context.Context, depth integrationv1.Pair_Depth, si
 }
 
 // failed takes note of a read that failed upstream.
-func (c *Collector) failed(ctx context.Context, err error) {
+func (c *Collector) failed(ctx context.Context, depth integrationv1.Pair_Depth, err error) {
 	if ctx.Err() != nil {
 		return
 	}
@@ -154,7 +154,9 @@ func (c *Collector) failed(ctx context.Context, err error) {
 		c.log.WarnContext(ctx, "a deeper read is left out: the budget's share for it is spent", "error", err)
 		return
 	}
-	c.watching = time.Time{}
+	if depth == integrationv1.Pair_DEPTH_POLL {
+		c.watching = time.Time{}
+	}
 	problem, until := c.plan.alertGate.note(c.settings, err)
 	c.log.WarnContext(ctx, "reading alerts failed", "reason", problem.GetReason(), "error", err, "again_at", c.plan.alertGate.until)
 	c.setProblem(problem, until, c.nextPoll())

@@ -63,7 +63,8 @@ func (f *serveFlags) listening(flags *flagSet) {
 		"serve metrics for Prometheus at http://`address`/metrics, in clear and to anyone who reaches it; \"none\": do not")
 	flags.DurationVar(&f.server.DrainTimeout, "drain-timeout", 15*time.Second, "how long calls have to end once the server is told to stop")
 	flags.DurationVar(&f.server.UnreadLimit, "unread-limit", 2*time.Minute,
-		"end a stream whose client has read nothing for this long. Where the client does not read on then, its connection is closed")
+		"end a stream of which nothing has left for this long, since its client does not read. Where the client does not read on then, its\n"+
+			"connection is closed")
 }
 
 // keeping declares the flags of the store.

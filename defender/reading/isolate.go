@@ -107,6 +107,8 @@ func (r *pages) pass(at position) (position, error) {
 		return at.unskipped(), nil
 	case !fails && !again.more():
 		return at, errEnd
+	case !fails && again.disordered:
+		return at, r.Invalid("is not in the order that was asked for, so it cannot be paged.")
 	case !fails:
 		return r.behind(at, again), nil
 	case follows != nil:

@@ -119,7 +119,7 @@ const (
 	ErrorReason_ERROR_REASON_API_RETIRING ErrorReason = 27
 	// This machine's clock and Microsoft's differ too much. In a stage.
 	ErrorReason_ERROR_REASON_CLOCK_SKEW ErrorReason = 28
-	// The window begins before what the journal still holds. In a Problem.
+	// The window begins before what the journal still holds, or before what Microsoft keeps. In a Problem.
 	ErrorReason_ERROR_REASON_HISTORY_GONE ErrorReason = 29
 	// Microsoft no longer offers the API. Code FAILED_PRECONDITION: register its successor. Also in a Problem or a stage, where a
 	// refusal looks like that; it is not tried again then.
