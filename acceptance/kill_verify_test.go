@@ -69,6 +69,7 @@ func (r *killRun) verifyNotebook(path string, revisions []defendertest.Revision)
 		if i > 0 && !at.follows(before) {
 			r.t.Errorf("%s: after %v comes %v", name, before, at)
 		}
+		several := at.ordinal != math.MaxUint32 || i > 0 && at.sequence == before.sequence
 		before = at
 		if at.ordinal != math.MaxUint32 {
 			within++
@@ -86,7 +87,9 @@ func (r *killRun) verifyNotebook(path string, revisions []defendertest.Revision)
 		if last[n.ID] == 0 {
 			wantKind = integrationv1.AlertEvent_KIND_NEW
 		}
-		if n.Kind != wantKind {
+		// A device fact sends alerts from the journal's front on. Where the service is killed among those, and trimmed before the stream goes
+		// on, the revision before may be gone, and nothing tells any more that it was sent.
+		if n.Kind != wantKind && !(several && n.Kind == integrationv1.AlertEvent_KIND_NEW) {
 			r.t.Errorf("%s: revision %d of %s is told as %s, not %s", name, revision.Number, n.ID, n.Kind, wantKind)
 		}
 		last[n.ID] = revision.Number

@@ -16,8 +16,12 @@ type repeated struct {
 }
 
 func (r *repeated) Read(p []byte) (int, error) {
-	n := copy(p, r.text[r.at:])
-	r.at = (r.at + n) % len(r.text)
+	n := 0
+	for n < len(p) {
+		copied := copy(p[n:], r.text[r.at:])
+		r.at = (r.at + copied) % len(r.text)
+		n += copied
+	}
 	return n, nil
 }
 

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"defender-integration/defender"
 	"defender-integration/defender/defendertest"
 	"defender-integration/defender/graph"
 	"defender-integration/defender/page"
@@ -42,20 +41,26 @@ func TestAnElementThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// compressed answers with what a little expands to.
+// compressed answers with what a little expands to: members of gzip one after the other, which are read as one (RFC 1952, section 2.2).
 func compressed(before string, fill byte, megabytes int) http.HandlerFunc {
-	var body bytes.Buffer
-	writer, _ := gzip.NewWriterLevel(&body, gzip.BestSpeed)
-	_, _ = io.WriteString(writer, before)
-	chunk := bytes.Repeat([]byte{fill}, 1<<20)
+	body := gzipped([]byte(before))
+	member := gzipped(bytes.Repeat([]byte{fill}, 1<<20))
 	for range megabytes {
-		_, _ = writer.Write(chunk)
+		body = append(body, member...)
 	}
-	_ = writer.Close()
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Encoding", "gzip")
-		_, _ = w.Write(body.Bytes())
+		_, _ = w.Write(body)
 	}
+}
+
+// gzipped is one member.
+func gzipped(data []byte) []byte {
+	var member bytes.Buffer
+	writer, _ := gzip.NewWriterLevel(&member, gzip.BestSpeed)
+	_, _ = writer.Write(data)
+	_ = writer.Close()
+	return member.Bytes()
 }
 
 // What a small answer expands to is bounded, in memory and in work.
@@ -72,13 +77,13 @@ func TestCompressedBodiesAreBounded(t *testing.T) {
 			source := graph.NewSource(readingtest.NewClient(t, "The list", handler), "v1.0")
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			_, err := source.ReadAlerts(t.Context(), time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC), nil, func(*defender.Element) error { return nil })
+			_, err := source.Probe(t.Context(), time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC))
 			runtime.ReadMemStats(&after)
 			if err == nil {
 				t.Fatal("there is no error")
 			}
-			// All that was ever allocated for the few calls that it takes: no call allocates more than some of the largest elements.
-			if allocated := after.TotalAlloc - before.TotalAlloc; allocated > 5*8*page.MaxElement {
+			// All that was ever allocated for a call: no more than some of the largest elements. A read that narrows makes more such calls.
+			if allocated := after.TotalAlloc - before.TotalAlloc; allocated > 10*page.MaxElement {
 				t.Errorf("%d MB were allocated: %v", allocated>>20, err)
 			}
 		})

@@ -367,7 +367,8 @@ type AlertEvent_Kind int32
 const (
 	// Not set; never sent.
 	AlertEvent_KIND_UNSPECIFIED AlertEvent_Kind = 0
-	// No earlier revision of it was sent since this stream's start position.
+	// No earlier revision of it was sent since this stream's start position. One that trimming has dropped from the journal does not
+	// count.
 	AlertEvent_KIND_NEW AlertEvent_Kind = 1
 	// An earlier revision was sent; `changed_fields` says what is other now.
 	AlertEvent_KIND_UPDATED AlertEvent_Kind = 2
