@@ -40,6 +40,10 @@ func (s *session) complete(
 	proof := match.Proof{Pair: e.GetPair()}
 	if failed := e.GetFailedClosing(); failed != nil {
 		proof.Incomplete = failed.GetMessage()
+	} else if since, floor := s.closing().Since, s.feed.journal.Checkpoint().GetFloorTime().AsTime(); since.Before(floor) {
+		// The pair is true, and what it rests on was there. Some of it may have been trimmed before it was gathered.
+		proof.Incomplete = "the window begins at " + since.UTC().Format(time.RFC3339) + ", and of what was last updated before " +
+			floor.UTC().Format(time.RFC3339) + " the journal no longer has everything"
 	}
 	lookup := match.Lookup{API: s.api, Kind: devices.GetKind(), Problem: devices.GetProblem(), Rhythm: defender.RhythmOf(devices.GetKind())}
 	if t := devices.GetLookedUpTime(); t != nil {

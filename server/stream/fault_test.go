@@ -186,6 +186,44 @@ func TestHistoryThatIsGone(t *testing.T) {
 	})
 }
 
+// A pair that was made while the window's alerts were there proves no absence to a stream that comes to it after they were trimmed.
+func TestWhatThePairRestsOnIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		settings := collector.DefaultSettings()
+		settings.RetentionAge = time.Hour
+		h := newHouse(t, settings)
+		defer h.stop()
+		h.source.SetDevices(collectortest.Device(deviceOne, "ws-one.contoso.test", time.Now()))
+		h.source.Put(collectortest.Alert("a", deviceOne, "ws-one.contoso.test", time.Now()), time.Now().Add(30*time.Second))
+		beside := h.open(following(actorNamed("one", "ws-one.contoso.test"))) // so that devices are looked up
+		request := boundedRequest(actorNamed("one", "ws-one.contoso.test"))
+		c := h.open(request)
+		time.Sleep(time.Second)
+		token := lastToken(c.close())
+		time.Sleep(65 * time.Minute) // The alert is gone, and the pairs of re-reads behind it are there.
+		expired := h.open(resumed(request, token))
+		<-expired.done
+		oldest, ok := oldestOf(expired.err)
+		if !ok {
+			t.Fatalf("resumed with a token from before what was trimmed: %v", expired.err)
+		}
+		again := h.open(resumed(request, oldest))
+		<-again.done
+		if got := journalled(beside.close()); !slices.Equal(got, []string{"KIND_NEW a A test alert"}) {
+			t.Errorf("the stream beside it has %q", got)
+		}
+		last := again.events[len(again.events)-1].GetCompleted()
+		if last.GetPair() == nil {
+			t.Fatalf("it ended with %v, %v", last, again.err)
+		}
+		v := last.GetVerdicts()[0]
+		if v.GetVerdict() != integrationv1.Verdict_VERDICT_CANNOT_JUDGE ||
+			v.GetCannotJudgeReason() != integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_COLLECTION_INCOMPLETE {
+			t.Errorf("verdict = %v", v)
+		}
+	})
+}
+
 // A token below the oldest entry is refused, and the error has the oldest that works.
 func TestTokenBelowTheOldest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
