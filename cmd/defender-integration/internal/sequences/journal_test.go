@@ -88,28 +88,28 @@ func (p *play) proven(l *log, pair *integrationv1.Pair, at time.Time) (through u
 	if r == nil {
 		return 0, "there was no such read"
 	}
-	proof, ok := p.proofs[proofKey{l, r}]
+	proof, ok := p.proofs[proofKey{l.identity, r}]
 	if !ok {
 		proof = prove(l, p.microsoft.standing(r))
 		if p.proofs == nil {
 			p.proofs = map[proofKey]proven{}
 		}
-		p.proofs[proofKey{l, r}] = proof
+		p.proofs[proofKey{l.identity, r}] = proof
 	}
 	for _, s := range proof.missing {
 		if !s.updated().Before(l.floor(at)) {
 			return 0, fmt.Sprintf("%s.%s is not in the journal", s.alert.GetId(), s.alert.GetTitle())
 		}
 	}
-	if proof.through > l.readable(at) {
+	if proof.through > l.perhaps(at) {
 		return 0, fmt.Sprintf("what it rests on was entered later, as entry %d", proof.through)
 	}
 	return proof.through, ""
 }
 
 type proofKey struct {
-	log  *log
-	read *reading
+	identity string
+	read     *reading
 }
 
 // proven is through where a journal has what a read returned, and what of it the journal has not.

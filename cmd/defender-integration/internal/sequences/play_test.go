@@ -29,13 +29,13 @@ type play struct {
 	fixed map[int]bool
 	// proofs are what was found out of pairs.
 	proofs map[proofKey]proven
-	// damaged are the logs whose journal was damaged.
-	damaged map[*log]bool
+	// damaged are the identities whose journal was damaged.
+	damaged map[string]bool
 }
 
 // playScript plays a sequence in a house that was not started yet, and returns what was wrong.
 func playScript(s script, h *house) (wrong []string) {
-	p := &play{house: h, script: s, fixed: map[int]bool{}, damaged: map[*log]bool{}}
+	p := &play{house: h, script: s, fixed: map[int]bool{}, damaged: map[string]bool{}}
 	p.settings = h.pace.settings(s.retention)
 	p.microsoft = &microsoft{pace: h.pace, skew: h.pace.of(s.skew), alerts: map[string][]showing{}, returned: map[content]bool{}}
 	p.witness = &witness{logs: map[string]*log{}}
@@ -309,10 +309,10 @@ func (p *play) trouble(s step) {
 // damage makes an entry of the journal unreadable, or cuts its end off.
 func (p *play) damage(s step) {
 	log := p.witness.current()
-	if log == nil || log.last() == 0 || p.damaged[log] {
+	if log == nil || log.last() == 0 || p.damaged[log.identity] {
 		return
 	}
-	p.damaged[log] = true
+	p.damaged[log.identity] = true
 	first := log.first(time.Now())
 	if log.last() < first {
 		return

@@ -18,20 +18,27 @@ type witness struct {
 	logs   map[string]*log // by the journal's identity
 	log    *log            // of the identity in force
 	faults faults
+	// began is when the first call began that may have made readable what was not written down yet; zero where there was none.
+	began time.Time
+	// unsure is a trimming that failed, and may have been made; nil where there is none.
+	unsure *trimmed
 	// life is the process that may write; what another one writes late is refused, as by a dead process.
 	life *life
 }
 
-// log is all that was ever readable of a journal while it had one identity.
+// log is all that was ever readable of a journal while it had one identity. What the witness gives out is a copy, which later entries
+// leave as it is.
 type log struct {
 	identity string
 	entries  []*storev1.Entry // entries[i] has the sequence i+1
-	times    []time.Time      // when each became readable
-	floors   []time.Time      // the floor when each was appended
-	trims    []trimmed
+	// Each became readable between the two: when the call that made it so began, and when it had ended. In fake time they are one, but for
+	// what a call left that failed.
+	earliest, times []time.Time
+	floors          []time.Time // the floor when each was appended
+	trims           []trimmed
 }
 
-// trimmed is a trimming: which entry was the first one then, and where the floor was.
+// trimmed is a trimming: when it began, which entry was the first one then, and where the floor was.
 type trimmed struct {
 	at, floor time.Time
 	first     uint64
@@ -78,9 +85,15 @@ func (l *log) floor(at time.Time) time.Time {
 	return floor
 }
 
-// readable returns how many entries of a log were readable at a time.
-func (l *log) readable(at time.Time) uint64 {
-	n, _ := slices.BinarySearchFunc(l.times, at, func(made, at time.Time) int {
+// readable returns how many entries of a log were readable at a time, whatever the moment at which each became so.
+func (l *log) readable(at time.Time) uint64 { return through(l.times, at) }
+
+// perhaps returns how many entries of a log may have been readable at a time.
+func (l *log) perhaps(at time.Time) uint64 { return through(l.earliest, at) }
+
+// through returns how many of some ascending times lie at a time or before.
+func through(times []time.Time, at time.Time) uint64 {
+	n, _ := slices.BinarySearchFunc(times, at, func(made, at time.Time) int {
 		if made.After(at) {
 			return 1
 		}
@@ -89,7 +102,17 @@ func (l *log) readable(at time.Time) uint64 {
 	return uint64(n)
 }
 
-// look writes down what became readable of a journal.
+// begin begins a call that may make entries readable. A stream may send them before the call has returned, and also where it then
+// fails, as one of a process that is killed: so what look writes down next was readable now at the earliest.
+func (w *witness) begin() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.began.IsZero() {
+		w.began = time.Now()
+	}
+}
+
+// look writes down what became readable of a journal by the calls that began since it was last done.
 func (w *witness) look(ctx context.Context, j store.Journal) error {
 	checkpoint := j.Checkpoint()
 	w.mu.Lock()
@@ -97,38 +120,70 @@ func (w *witness) look(ctx context.Context, j store.Journal) error {
 	if w.log == nil || w.log.identity != checkpoint.GetIdentity() {
 		w.log = &log{identity: checkpoint.GetIdentity()}
 		w.logs[w.log.identity] = w.log
+		w.unsure = nil
 	}
+	if w.unsure != nil && !checkpoint.GetFloorTime().AsTime().Before(w.unsure.floor) {
+		w.log.trims = append(w.log.trims, *w.unsure)
+	}
+	w.unsure = nil
 	now := time.Now()
 	for p, err := range j.Read(context.WithoutCancel(ctx), w.log.last()+1, checkpoint.GetLastSequence()) {
 		if err != nil {
 			return err
 		}
 		w.log.entries = append(w.log.entries, p.Entry)
+		w.log.earliest = append(w.log.earliest, w.began)
 		w.log.times = append(w.log.times, now)
 		w.log.floors = append(w.log.floors, w.log.floor(now))
 	}
+	w.began = time.Time{}
 	return nil
 }
 
-// trimmed writes a trimming down.
-func (w *witness) trimmed(before uint64, floor time.Time) {
+// trimmed writes down a trimming that was made, by when it began: a stream may know of it before the call has returned. Of one that
+// failed, as of a process that is killed, the next look learns whether it was made.
+func (w *witness) trimmed(t trimmed, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.log.trims = append(w.log.trims, trimmed{at: time.Now(), floor: floor, first: before})
+	if err != nil {
+		w.unsure = &t
+		return
+	}
+	w.log.trims = append(w.log.trims, t)
+}
+
+// copied returns a log as it is now; nil for none. The caller holds mu.
+func copied(l *log) *log {
+	if l == nil {
+		return nil
+	}
+	now := *l // What is appended to its lists later lies behind the ends that these have.
+	return &now
 }
 
 // of returns the log of an identity; nil where there is none.
 func (w *witness) of(identity string) *log {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.logs[identity]
+	return copied(w.logs[identity])
+}
+
+// all returns the logs of all identities.
+func (w *witness) all() []*log {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	all := make([]*log, 0, len(w.logs))
+	for _, l := range w.logs {
+		all = append(all, copied(l))
+	}
+	return all
 }
 
 // current returns the log in force; nil before the first.
 func (w *witness) current() *log {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.log
+	return copied(w.log)
 }
 
 // set changes the faults.
@@ -232,6 +287,7 @@ func (j *watchedJournal) Recover(ctx context.Context) (*storev1.Checkpoint, erro
 	if err := j.witness.usable(j.life); err != nil {
 		return nil, err
 	}
+	j.witness.begin()
 	checkpoint, err := j.Journal.Recover(ctx)
 	if err != nil {
 		return nil, err
@@ -264,6 +320,7 @@ func (j *watchedJournal) SaveCheckpoint(ctx context.Context, checkpoint *storev1
 		if fails && !saved {
 			return store.ErrUnavailable
 		}
+		j.witness.begin()
 		if err := j.Journal.SaveCheckpoint(ctx, checkpoint); err != nil {
 			return err
 		}
@@ -284,11 +341,10 @@ func (j *watchedJournal) Trim(ctx context.Context, before uint64, floor time.Tim
 		if fails {
 			return store.ErrUnavailable
 		}
-		if err := j.Journal.Trim(ctx, before, floor); err != nil {
-			return err
-		}
-		j.witness.trimmed(before, floor)
-		return nil
+		t := trimmed{at: time.Now(), floor: floor, first: before}
+		err := j.Journal.Trim(ctx, before, floor)
+		j.witness.trimmed(t, err)
+		return err
 	})
 }
 
