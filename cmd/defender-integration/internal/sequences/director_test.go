@@ -40,6 +40,8 @@ type director struct {
 	forgotten []*received
 
 	mu sync.Mutex
+	// refused says that the last call ended with a failure, and the next has kept nothing yet.
+	refused bool
 	// patience is after how many more events the caller cuts its stream itself; negative: it does not.
 	patience int
 }
@@ -152,6 +154,9 @@ func (d *director) run(ctx context.Context) {
 	for wait := 1; ; {
 		before := len(d.era().kept)
 		err := d.call(ctx, token)
+		d.mu.Lock()
+		d.refused = ctx.Err() == nil && !errors.Is(err, errImpatient) && !errors.Is(err, io.EOF)
+		d.mu.Unlock()
 		if kept := d.era().kept; len(kept) > 0 {
 			token = kept[len(kept)-1].GetResumeToken()
 		}
@@ -174,7 +179,9 @@ func (d *director) run(ctx context.Context) {
 			d.era().lost = append(d.era().lost, loss{d.era().position(), oldest.GetSequence() + 1})
 		case refused.GetReason() == integrationv1.ErrorReason_ERROR_REASON_RESUME_TOKEN_JOURNAL_REPLACED.String():
 			token = refused.GetMetadata()["oldest_resume_token"]
+			d.mu.Lock()
 			d.eras = append(d.eras, &era{anew: true})
+			d.mu.Unlock()
 		case status.Code(err) == codes.Unavailable:
 		default:
 			d.faults = append(d.faults, fmt.Sprintf("the stream ended with %v", err))
@@ -237,8 +244,16 @@ func (d *director) keep(opened time.Time, event *integrationv1.StreamAlertsRespo
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.refused = false
 	e.kept = append(e.kept, &received{StreamAlertsResponse: event, at: time.Now(), token: token})
 	return nil
+}
+
+// comesAgain says that the stream is about to be opened again, after a failure.
+func (d *director) comesAgain() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.refused
 }
 
 // count returns how many events of the journal were kept behind a number of events.
