@@ -98,8 +98,8 @@ func (c *Collector) inForce(id string) *storev1.DeviceFact {
 	return list[len(list)-1].fact
 }
 
-// repeatFacts lines up the facts that are so at a sequence, and lie before it, and forgets those before it. The caller holds
-// appending.
+// repeatFacts lines up the facts that are so at a sequence, and lie before it, and forgets those before it. That a device is gone is one
+// where an earlier fact about it was repeated and stays: what is so where the journal begins would be that. The caller holds appending.
 func (c *Collector) repeatFacts(before uint64) {
 	for _, id := range sortedKeys(c.facts) {
 		var last *fact
@@ -108,8 +108,9 @@ func (c *Collector) repeatFacts(before uint64) {
 				last = f
 			}
 		}
-		if last != nil && last.sequence < before && !last.fact.GetGone() {
-			entry := factEntry(last.fact.GetDevice(), last.fact.GetLookedUpTime().AsTime(), false)
+		stays := func(f *fact) bool { return f.since < last.since && f.sequence >= before }
+		if last != nil && last.sequence < before && (!last.fact.GetGone() || slices.ContainsFunc(c.facts[id], stays)) {
+			entry := factEntry(last.fact.GetDevice(), last.fact.GetLookedUpTime().AsTime(), last.fact.GetGone())
 			entry.GetDeviceFact().Repeats = last.since
 			c.add(entry)
 		}

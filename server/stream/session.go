@@ -386,7 +386,12 @@ func (s *session) recallKey(ctx context.Context, a *actor, key match.Key) error 
 			return err
 		}
 		f := p.Entry.GetDeviceFact()
-		if id := f.GetDevice().GetMdeDeviceId(); f.GetRepeats() < s.first() && a.heard[id] == 0 {
+		id := f.GetDevice().GetMdeDeviceId()
+		switch {
+		case f.GetRepeats() >= s.first() || a.heard[id] != 0:
+		case f.GetGone():
+			delete(a.facts, id)
+		default:
 			a.facts[id] = f.GetDevice()
 		}
 	}

@@ -280,3 +280,27 @@ func (c *call) closeAfter(d time.Duration) []*integrationv1.StreamAlertsResponse
 	time.Sleep(d)
 	return c.close()
 }
+
+// A device that was gone before the journal's first entry is nobody's, also where trimming had repeated that it was there, and that stays.
+func TestGoneBeforeTheJournalBegins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		settings := collector.DefaultSettings()
+		settings.RetentionAge, settings.DeviceInterval, settings.DeviceRefresh = time.Hour, 45*time.Minute, 45*time.Minute
+		h := newHouse(t, settings)
+		defer h.stop()
+		h.source.SetDevices(collectortest.Device(deviceOne, "ws-one.contoso.test", time.Now()))
+		keeper := h.open(following(actorNamed("one", "ws-one")))
+		defer keeper.close()
+		time.Sleep(10 * time.Minute)
+		h.source.SetDevices() // The look-up after 45 minutes finds it gone, the trimming after an hour repeats that it was there.
+		time.Sleep(97 * time.Minute)
+		request := following(actorNamed("one", "ws-one"))
+		late := h.open(request)
+		time.Sleep(time.Second)
+		h.source.Put(collectortest.Alert("a", deviceOne, "", time.Now()), time.Now())
+		time.Sleep(time.Minute)
+		if got := journalled(late.close()); len(got) > 0 {
+			t.Errorf("%q came to a stream whose Actor has no device (%v)", got, late.err)
+		}
+	})
+}
