@@ -2,7 +2,6 @@ package sequences_test
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"strconv"
 	"strings"
@@ -28,10 +27,14 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 // inBubble is how many sequences share a server, and with it a bubble of fake time.
 const inBubble = 25
 
+// firstSeed is where sequences begin unless SEQUENCES_SEED says otherwise: an ordinary run is the same each time, so that it fails for what
+// was changed. Other seeds are for longer runs.
+const firstSeed = 1
+
 // TestSequences plays sequences in fake time. The n-th has the first seed and n for its seed.
 func TestSequences(t *testing.T) {
 	t.Parallel()
-	count, seed := number(t, "SEQUENCES", 100), number(t, "SEQUENCES_SEED", rand.Uint64N(1<<32))
+	count, seed := number(t, "SEQUENCES", 100), number(t, "SEQUENCES_SEED", firstSeed)
 	t.Logf("SEQUENCES=%d SEQUENCES_SEED=%d", count, seed)
 	for first := uint64(0); first < count; first += inBubble {
 		t.Run(fmt.Sprint("from ", seed+first), func(t *testing.T) {
