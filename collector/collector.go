@@ -217,6 +217,7 @@ func (c *Collector) recover(ctx context.Context) error {
 		c.update(func(s *Snapshot) { s.Pairs = nil })
 	}
 	c.mu.Lock()
+	c.clock = checkpoint.GetClock().AsDuration()
 	c.journal = journal
 	c.fresh = nil
 	for k := range c.interest {

@@ -36,6 +36,14 @@ type bench struct {
 
 func newBench(t *testing.T, settings collector.Settings) *bench {
 	t.Helper()
+	b := newStillBench(t)
+	b.start(settings)
+	return b
+}
+
+// newStillBench is a bench whose collector was not started yet.
+func newStillBench(t *testing.T) *bench {
+	t.Helper()
 	b := &bench{t: t, store: store.NewMemory(), source: &collectortest.Source{}}
 	_, err := b.store.CreateRecord(t.Context(), &storev1.Record{Format: 1, Uid: "uid", Integration: &integrationv1.Integration{
 		IntegrationId: "contoso", TenantId: "contoso.test",
@@ -46,7 +54,6 @@ func newBench(t *testing.T, settings collector.Settings) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.start(settings)
 	return b
 }
 

@@ -2,6 +2,7 @@ package collector_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"strings"
 	"sync"
@@ -252,6 +253,40 @@ func TestClosingByMicrosoftsClock(t *testing.T) {
 			if f := p.Entry.GetFailedClosing(); f != nil {
 				t.Errorf("failed at %v after the start, due in %v by Microsoft's clock: %v", p.Entry.GetEntryTime().AsTime(), 20*time.Minute, f.GetProblem().GetMessage())
 			}
+		}
+	})
+}
+
+// A process that knows nothing of Microsoft's clock, since all its reads fail, goes by what the one before it knew.
+func TestClosingByTheClockThatWasKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		settings := collector.DefaultSettings()
+		b := newStillBench(t)
+		o := &odd{Source: b.source, skew: -20 * time.Minute}
+		b.startOdd(settings, o)
+		defer func() { b.stop() }()
+		time.Sleep(time.Minute)
+		b.stop()
+		o.mu.Lock()
+		o.fail = func(time.Time) error { return errors.New("refused") }
+		o.mu.Unlock()
+		b.startOdd(settings, o)
+		m, _, err := b.collector().Join(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Leave()
+		due := time.Now()
+		m.SetClosing(collector.Closing{Since: due.Add(-time.Hour), Due: due})
+		time.Sleep(settings.ClosingLimit + 21*time.Minute)
+		var failed []time.Duration
+		for _, p := range b.entries() {
+			if p.Entry.GetFailedClosing() != nil {
+				failed = append(failed, p.Entry.GetEntryTime().AsTime().Add(o.skew).Sub(due))
+			}
+		}
+		if len(failed) != 1 || failed[0] < settings.ClosingLimit || failed[0] > settings.ClosingLimit+time.Minute {
+			t.Errorf("given up after %v by Microsoft's clock, want once and after %v", failed, settings.ClosingLimit)
 		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"defender-integration/defender"
@@ -132,6 +133,7 @@ func (c *Collector) read(ctx context.Context, depth integrationv1.Pair_Depth, si
 	c.plan.alertGate = gate{}
 	c.mu.Lock()
 	c.clock = read.Through.Sub(began)
+	c.checkpoint.Clock = durationpb.New(c.clock)
 	c.mu.Unlock()
 	pair := &integrationv1.Pair{
 		Depth:    depth,

@@ -180,19 +180,29 @@ func (m *model) about(alert *integrationv1.Alert, actor *integrationv1.Actor) bo
 func (m *model) devices(actor *integrationv1.Actor) map[string]bool {
 	ids := map[string]bool{}
 	for id, device := range m.facts {
-		if !fits(actor, id, device.GetDeviceDnsName()) {
-			continue
-		}
-		for range len(m.facts) {
-			ids[id] = true
-			into := m.facts[id].GetMergedIntoDeviceId()
-			if m.facts[into] == nil {
-				break
+		if fits(actor, id, device.GetDeviceDnsName()) {
+			for _, one := range m.merges(id) {
+				ids[one] = true
 			}
-			id = into
 		}
 	}
 	return ids
+}
+
+// merges returns a device, what it was merged into, and so on to the last that is there. Where that leads round in a circle, nothing
+// was merged.
+func (m *model) merges(id string) []string {
+	way := []string{id}
+	for {
+		into := m.facts[way[len(way)-1]].GetMergedIntoDeviceId()
+		switch {
+		case m.facts[into] == nil || into == way[len(way)-1]:
+			return way
+		case slices.Contains(way, into):
+			return way[:1]
+		}
+		way = append(way, into)
+	}
 }
 
 // fits says that a device is the Actor by its own id or name: a full name equals a full name, a short one the first label.

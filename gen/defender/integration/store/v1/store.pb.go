@@ -10,6 +10,7 @@ import (
 	v1 "defender-integration/gen/defender/integration/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -726,7 +727,9 @@ type Checkpoint struct {
 	// Through when, by Microsoft's clock.
 	PolledThrough *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=polled_through,json=polledThrough,proto3" json:"polled_through,omitempty"`
 	// Since when everything was read: later than polled_since where reads passed over a range that Microsoft fails on.
-	CoveredSince  *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=covered_since,json=coveredSince,proto3" json:"covered_since,omitempty"`
+	CoveredSince *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=covered_since,json=coveredSince,proto3" json:"covered_since,omitempty"`
+	// Microsoft's clock less the collector's, as of the last good read: what a process goes by whose own reads all fail.
+	Clock         *durationpb.Duration `protobuf:"bytes,8,opt,name=clock,proto3" json:"clock,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -806,6 +809,13 @@ func (x *Checkpoint) GetPolledThrough() *timestamppb.Timestamp {
 func (x *Checkpoint) GetCoveredSince() *timestamppb.Timestamp {
 	if x != nil {
 		return x.CoveredSince
+	}
+	return nil
+}
+
+func (x *Checkpoint) GetClock() *durationpb.Duration {
+	if x != nil {
+		return x.Clock
 	}
 	return nil
 }
@@ -1115,7 +1125,7 @@ var File_defender_integration_store_v1_store_proto protoreflect.FileDescriptor
 
 const file_defender_integration_store_v1_store_proto_rawDesc = "" +
 	"\n" +
-	")defender/integration/store/v1/store.proto\x12\x1ddefender.integration.store.v1\x1a#defender/integration/v1/alert.proto\x1a$defender/integration/v1/device.proto\x1a)defender/integration/v1/integration.proto\x1a$defender/integration/v1/stream.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf6\x02\n" +
+	")defender/integration/store/v1/store.proto\x12\x1ddefender.integration.store.v1\x1a#defender/integration/v1/alert.proto\x1a$defender/integration/v1/device.proto\x1a)defender/integration/v1/integration.proto\x1a$defender/integration/v1/stream.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf6\x02\n" +
 	"\x05Entry\x129\n" +
 	"\n" +
 	"entry_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\tentryTime\x12E\n" +
@@ -1167,7 +1177,7 @@ const file_defender_integration_store_v1_store_proto_rawDesc = "" +
 	"\aSecrets\x12(\n" +
 	"\rclient_secret\x18\x01 \x01(\tB\x03\x80\x01\x01R\fclientSecret\x122\n" +
 	"\x12client_certificate\x18\x02 \x01(\tB\x03\x80\x01\x01R\x11clientCertificate\x12*\n" +
-	"\x0eproxy_password\x18\x03 \x01(\tB\x03\x80\x01\x01R\rproxyPassword\"\xe3\x02\n" +
+	"\x0eproxy_password\x18\x03 \x01(\tB\x03\x80\x01\x01R\rproxyPassword\"\x94\x03\n" +
 	"\n" +
 	"Checkpoint\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x1a\n" +
@@ -1177,7 +1187,8 @@ const file_defender_integration_store_v1_store_proto_rawDesc = "" +
 	"floor_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tfloorTime\x12=\n" +
 	"\fpolled_since\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\vpolledSince\x12A\n" +
 	"\x0epolled_through\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\rpolledThrough\x12?\n" +
-	"\rcovered_since\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\fcoveredSince\"\xb4\x01\n" +
+	"\rcovered_since\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\fcoveredSince\x12/\n" +
+	"\x05clock\x18\b \x01(\v2\x19.google.protobuf.DurationR\x05clock\"\xb4\x01\n" +
 	"\x06Ledger\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12C\n" +
 	"\x06blocks\x18\x02 \x03(\v2+.defender.integration.store.v1.Ledger.BlockR\x06blocks\x1aM\n" +
@@ -1241,6 +1252,7 @@ var file_defender_integration_store_v1_store_proto_goTypes = []any{
 	(v1.DeviceSource_Kind)(0),     // 18: defender.integration.v1.DeviceSource.Kind
 	(*v1.Problem)(nil),            // 19: defender.integration.v1.Problem
 	(*v1.Integration)(nil),        // 20: defender.integration.v1.Integration
+	(*durationpb.Duration)(nil),   // 21: google.protobuf.Duration
 }
 var file_defender_integration_store_v1_store_proto_depIdxs = []int32{
 	13, // 0: defender.integration.store.v1.Entry.entry_time:type_name -> google.protobuf.Timestamp
@@ -1269,15 +1281,16 @@ var file_defender_integration_store_v1_store_proto_depIdxs = []int32{
 	13, // 23: defender.integration.store.v1.Checkpoint.polled_since:type_name -> google.protobuf.Timestamp
 	13, // 24: defender.integration.store.v1.Checkpoint.polled_through:type_name -> google.protobuf.Timestamp
 	13, // 25: defender.integration.store.v1.Checkpoint.covered_since:type_name -> google.protobuf.Timestamp
-	11, // 26: defender.integration.store.v1.Ledger.blocks:type_name -> defender.integration.store.v1.Ledger.Block
-	13, // 27: defender.integration.store.v1.ResumeToken.start_time:type_name -> google.protobuf.Timestamp
-	12, // 28: defender.integration.store.v1.ResumeToken.binding:type_name -> defender.integration.store.v1.ResumeToken.Binding
-	13, // 29: defender.integration.store.v1.Ledger.Block.time:type_name -> google.protobuf.Timestamp
-	30, // [30:30] is the sub-list for method output_type
-	30, // [30:30] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	21, // 26: defender.integration.store.v1.Checkpoint.clock:type_name -> google.protobuf.Duration
+	11, // 27: defender.integration.store.v1.Ledger.blocks:type_name -> defender.integration.store.v1.Ledger.Block
+	13, // 28: defender.integration.store.v1.ResumeToken.start_time:type_name -> google.protobuf.Timestamp
+	12, // 29: defender.integration.store.v1.ResumeToken.binding:type_name -> defender.integration.store.v1.ResumeToken.Binding
+	13, // 30: defender.integration.store.v1.Ledger.Block.time:type_name -> google.protobuf.Timestamp
+	31, // [31:31] is the sub-list for method output_type
+	31, // [31:31] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_defender_integration_store_v1_store_proto_init() }
