@@ -145,7 +145,7 @@ func TestResumeTokenRefusals(t *testing.T) {
 			return base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint32(body, crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli))))
 		}, reason: works},
 
-		"too long":         {text: func(string) string { return strings.Repeat("A", 1025) }, reason: wrong, words: "resume_token"},
+		"too long":         {text: func(string) string { return strings.Repeat("A", 4097) }, reason: wrong, words: "resume_token"},
 		"no token":         {text: func(string) string { return "give me all" }, reason: invalid, words: "it is not a resume token"},
 		"too short":        {text: func(string) string { return "AAAA" }, reason: invalid, words: "it is not a resume token"},
 		"one letter less":  {text: func(text string) string { return text[:len(text)-1] }, reason: invalid, words: "give the token of an event exactly as it came"},

@@ -44,6 +44,8 @@ const (
 	MatchCriterion_MATCH_CRITERION_IP_ADDRESS MatchCriterion = 7
 	// The device source says that the alert's device id is a device of the Actor.
 	MatchCriterion_MATCH_CRITERION_KNOWN_DEVICE MatchCriterion = 8
+	// The device evidence of an alert shows that the alert's device id is a device of the Actor, where no device source tells of one.
+	MatchCriterion_MATCH_CRITERION_SHOWN_DEVICE MatchCriterion = 9
 )
 
 // Enum value maps for MatchCriterion.
@@ -58,6 +60,7 @@ var (
 		6: "MATCH_CRITERION_ALTERNATE_SHORT_NAME",
 		7: "MATCH_CRITERION_IP_ADDRESS",
 		8: "MATCH_CRITERION_KNOWN_DEVICE",
+		9: "MATCH_CRITERION_SHOWN_DEVICE",
 	}
 	MatchCriterion_value = map[string]int32{
 		"MATCH_CRITERION_UNSPECIFIED":          0,
@@ -69,6 +72,7 @@ var (
 		"MATCH_CRITERION_ALTERNATE_SHORT_NAME": 6,
 		"MATCH_CRITERION_IP_ADDRESS":           7,
 		"MATCH_CRITERION_KNOWN_DEVICE":         8,
+		"MATCH_CRITERION_SHOWN_DEVICE":         9,
 	}
 )
 
@@ -353,7 +357,7 @@ const file_defender_integration_v1_device_proto_rawDesc = "" +
 	"\tcriterion\x18\x01 \x01(\x0e2'.defender.integration.v1.MatchCriterionR\tcriterion\x12\x1f\n" +
 	"\vactor_value\x18\x02 \x01(\tR\n" +
 	"actorValue\x12%\n" +
-	"\x0edefender_value\x18\x03 \x01(\tR\rdefenderValue*\xc9\x02\n" +
+	"\x0edefender_value\x18\x03 \x01(\tR\rdefenderValue*\xeb\x02\n" +
 	"\x0eMatchCriterion\x12\x1f\n" +
 	"\x1bMATCH_CRITERION_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19MATCH_CRITERION_DEVICE_ID\x10\x01\x12#\n" +
@@ -363,7 +367,8 @@ const file_defender_integration_v1_device_proto_rawDesc = "" +
 	"#MATCH_CRITERION_ALTERNATE_FULL_NAME\x10\x05\x12(\n" +
 	"$MATCH_CRITERION_ALTERNATE_SHORT_NAME\x10\x06\x12\x1e\n" +
 	"\x1aMATCH_CRITERION_IP_ADDRESS\x10\a\x12 \n" +
-	"\x1cMATCH_CRITERION_KNOWN_DEVICE\x10\bB\xe8\x01\n" +
+	"\x1cMATCH_CRITERION_KNOWN_DEVICE\x10\b\x12 \n" +
+	"\x1cMATCH_CRITERION_SHOWN_DEVICE\x10\tB\xe8\x01\n" +
 	"\x1bcom.defender.integration.v1B\vDeviceProtoP\x01Z>defender-integration/gen/defender/integration/v1;integrationv1\xa2\x02\x03DIX\xaa\x02\x17Defender.Integration.V1\xca\x02\x17Defender\\Integration\\V1\xe2\x02#Defender\\Integration\\V1\\GPBMetadata\xea\x02\x19Defender::Integration::V1b\x06proto3"
 
 var (

@@ -801,7 +801,11 @@ type StreamAlertsRequest struct {
 	// How far the clocks of machines may differ. Default: five minutes.
 	Tolerance *durationpb.Duration `protobuf:"bytes,8,opt,name=tolerance,proto3" json:"tolerance,omitempty"`
 	// How long after the window's end Defender may create an alert that is on time. Default: 30 minutes.
-	OnTime        *durationpb.Duration `protobuf:"bytes,9,opt,name=on_time,json=onTime,proto3" json:"on_time,omitempty"`
+	OnTime *durationpb.Duration `protobuf:"bytes,9,opt,name=on_time,json=onTime,proto3" json:"on_time,omitempty"`
+	// How surely an alert must be about the attack to count for an Actor's verdict. Default: CONFIDENCE_DEVICE_ONLY.
+	MinConfidence Confidence `protobuf:"varint,10,opt,name=min_confidence,json=minConfidence,proto3,enum=defender.integration.v1.Confidence" json:"min_confidence,omitempty"`
+	// Say at the end which collected alerts do not count, and why.
+	Explain       bool `protobuf:"varint,11,opt,name=explain,proto3" json:"explain,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -897,6 +901,20 @@ func (x *StreamAlertsRequest) GetOnTime() *durationpb.Duration {
 		return x.OnTime
 	}
 	return nil
+}
+
+func (x *StreamAlertsRequest) GetMinConfidence() Confidence {
+	if x != nil {
+		return x.MinConfidence
+	}
+	return Confidence_CONFIDENCE_UNSPECIFIED
+}
+
+func (x *StreamAlertsRequest) GetExplain() bool {
+	if x != nil {
+		return x.Explain
+	}
+	return false
 }
 
 // StreamAlertsResponse is one event of a stream, never over 3 MB.
@@ -1059,7 +1077,7 @@ var File_defender_integration_v1_service_proto protoreflect.FileDescriptor
 
 const file_defender_integration_v1_service_proto_rawDesc = "" +
 	"\n" +
-	"%defender/integration/v1/service.proto\x12\x17defender.integration.v1\x1a\x1bbuf/validate/validate.proto\x1a*defender/integration/v1/connectivity.proto\x1a'defender/integration/v1/endpoints.proto\x1a)defender/integration/v1/integration.proto\x1a$defender/integration/v1/stream.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\"\x91\x01\n" +
+	"%defender/integration/v1/service.proto\x12\x17defender.integration.v1\x1a\x1bbuf/validate/validate.proto\x1a)defender/integration/v1/attribution.proto\x1a*defender/integration/v1/connectivity.proto\x1a'defender/integration/v1/endpoints.proto\x1a)defender/integration/v1/integration.proto\x1a$defender/integration/v1/stream.proto\x1a%defender/integration/v1/verdict.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\"\x91\x01\n" +
 	"\x1aRegisterIntegrationRequest\x12N\n" +
 	"\vintegration\x18\x01 \x01(\v2$.defender.integration.v1.IntegrationB\x06\xbaH\x03\xc8\x01\x01R\vintegration\x12#\n" +
 	"\rvalidate_only\x18\x02 \x01(\bR\fvalidateOnly\"e\n" +
@@ -1102,19 +1120,22 @@ const file_defender_integration_v1_service_proto_rawDesc = "" +
 	"\n" +
 	"technology\x18\x02 \x01(\tR\n" +
 	"technology\x12'\n" +
-	"\x0fservice_version\x18\x03 \x01(\tR\x0eserviceVersion\"\xdd\x04\n" +
+	"\x0fservice_version\x18\x03 \x01(\tR\x0eserviceVersion\"\xcd\x05\n" +
 	"\x13StreamAlertsRequest\x120\n" +
 	"\x0eintegration_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\rintegrationId\x12&\n" +
 	"\treference\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\treference\x12\x98\x01\n" +
 	"\x06actors\x18\x03 \x03(\v2\x1e.defender.integration.v1.ActorB`\xbaH]\xba\x01T\n" +
 	"\ractors.unique\x12!each actor_id may stand only once\x1a this.map(a, a.actor_id).unique()\x92\x01\x03\x10\xe8\aR\x06actors\x127\n" +
 	"\x06window\x18\x04 \x01(\v2\x1f.defender.integration.v1.WindowR\x06window\x12+\n" +
-	"\fresume_token\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\vresumeToken\x12\x1f\n" +
+	"\fresume_token\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\vresumeToken\x12\x1f\n" +
 	"\vinclude_raw\x18\x06 \x01(\bR\n" +
 	"includeRaw\x12=\n" +
 	"\x04wait\x18\a \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xf5$2\x00R\x04wait\x12G\n" +
 	"\ttolerance\x18\b \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x052\x00R\ttolerance\x12B\n" +
-	"\aon_time\x18\t \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xf5$2\x00R\x06onTime\"\xa3\x03\n" +
+	"\aon_time\x18\t \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xf5$2\x00R\x06onTime\x12T\n" +
+	"\x0emin_confidence\x18\n" +
+	" \x01(\x0e2#.defender.integration.v1.ConfidenceB\b\xbaH\x05\x82\x01\x02\x10\x01R\rminConfidence\x12\x18\n" +
+	"\aexplain\x18\v \x01(\bR\aexplain\"\xa3\x03\n" +
 	"\x14StreamAlertsResponse\x12\x1c\n" +
 	"\treference\x18\x01 \x01(\tR\treference\x12!\n" +
 	"\fresume_token\x18\x02 \x01(\tR\vresumeToken\x12>\n" +
@@ -1175,11 +1196,12 @@ var file_defender_integration_v1_service_proto_goTypes = []any{
 	(*Actor)(nil),                       // 22: defender.integration.v1.Actor
 	(*Window)(nil),                      // 23: defender.integration.v1.Window
 	(*durationpb.Duration)(nil),         // 24: google.protobuf.Duration
-	(*ActorsEvent)(nil),                 // 25: defender.integration.v1.ActorsEvent
-	(*AlertEvent)(nil),                  // 26: defender.integration.v1.AlertEvent
-	(*ProgressEvent)(nil),               // 27: defender.integration.v1.ProgressEvent
-	(*GapEvent)(nil),                    // 28: defender.integration.v1.GapEvent
-	(*CompletedEvent)(nil),              // 29: defender.integration.v1.CompletedEvent
+	(Confidence)(0),                     // 25: defender.integration.v1.Confidence
+	(*ActorsEvent)(nil),                 // 26: defender.integration.v1.ActorsEvent
+	(*AlertEvent)(nil),                  // 27: defender.integration.v1.AlertEvent
+	(*ProgressEvent)(nil),               // 28: defender.integration.v1.ProgressEvent
+	(*GapEvent)(nil),                    // 29: defender.integration.v1.GapEvent
+	(*CompletedEvent)(nil),              // 30: defender.integration.v1.CompletedEvent
 }
 var file_defender_integration_v1_service_proto_depIdxs = []int32{
 	16, // 0: defender.integration.v1.RegisterIntegrationRequest.integration:type_name -> defender.integration.v1.Integration
@@ -1199,32 +1221,33 @@ var file_defender_integration_v1_service_proto_depIdxs = []int32{
 	24, // 14: defender.integration.v1.StreamAlertsRequest.wait:type_name -> google.protobuf.Duration
 	24, // 15: defender.integration.v1.StreamAlertsRequest.tolerance:type_name -> google.protobuf.Duration
 	24, // 16: defender.integration.v1.StreamAlertsRequest.on_time:type_name -> google.protobuf.Duration
-	25, // 17: defender.integration.v1.StreamAlertsResponse.actors:type_name -> defender.integration.v1.ActorsEvent
-	26, // 18: defender.integration.v1.StreamAlertsResponse.alert:type_name -> defender.integration.v1.AlertEvent
-	27, // 19: defender.integration.v1.StreamAlertsResponse.progress:type_name -> defender.integration.v1.ProgressEvent
-	28, // 20: defender.integration.v1.StreamAlertsResponse.gap:type_name -> defender.integration.v1.GapEvent
-	29, // 21: defender.integration.v1.StreamAlertsResponse.completed:type_name -> defender.integration.v1.CompletedEvent
-	0,  // 22: defender.integration.v1.IntegrationService.RegisterIntegration:input_type -> defender.integration.v1.RegisterIntegrationRequest
-	2,  // 23: defender.integration.v1.IntegrationService.GetIntegration:input_type -> defender.integration.v1.GetIntegrationRequest
-	4,  // 24: defender.integration.v1.IntegrationService.ListIntegrations:input_type -> defender.integration.v1.ListIntegrationsRequest
-	6,  // 25: defender.integration.v1.IntegrationService.UpdateIntegration:input_type -> defender.integration.v1.UpdateIntegrationRequest
-	8,  // 26: defender.integration.v1.IntegrationService.DeleteIntegration:input_type -> defender.integration.v1.DeleteIntegrationRequest
-	10, // 27: defender.integration.v1.IntegrationService.ListEndpoints:input_type -> defender.integration.v1.ListEndpointsRequest
-	12, // 28: defender.integration.v1.IntegrationService.TestConnectivity:input_type -> defender.integration.v1.TestConnectivityRequest
-	14, // 29: defender.integration.v1.IntegrationService.StreamAlerts:input_type -> defender.integration.v1.StreamAlertsRequest
-	1,  // 30: defender.integration.v1.IntegrationService.RegisterIntegration:output_type -> defender.integration.v1.RegisterIntegrationResponse
-	3,  // 31: defender.integration.v1.IntegrationService.GetIntegration:output_type -> defender.integration.v1.GetIntegrationResponse
-	5,  // 32: defender.integration.v1.IntegrationService.ListIntegrations:output_type -> defender.integration.v1.ListIntegrationsResponse
-	7,  // 33: defender.integration.v1.IntegrationService.UpdateIntegration:output_type -> defender.integration.v1.UpdateIntegrationResponse
-	9,  // 34: defender.integration.v1.IntegrationService.DeleteIntegration:output_type -> defender.integration.v1.DeleteIntegrationResponse
-	11, // 35: defender.integration.v1.IntegrationService.ListEndpoints:output_type -> defender.integration.v1.ListEndpointsResponse
-	13, // 36: defender.integration.v1.IntegrationService.TestConnectivity:output_type -> defender.integration.v1.TestConnectivityResponse
-	15, // 37: defender.integration.v1.IntegrationService.StreamAlerts:output_type -> defender.integration.v1.StreamAlertsResponse
-	30, // [30:38] is the sub-list for method output_type
-	22, // [22:30] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	25, // 17: defender.integration.v1.StreamAlertsRequest.min_confidence:type_name -> defender.integration.v1.Confidence
+	26, // 18: defender.integration.v1.StreamAlertsResponse.actors:type_name -> defender.integration.v1.ActorsEvent
+	27, // 19: defender.integration.v1.StreamAlertsResponse.alert:type_name -> defender.integration.v1.AlertEvent
+	28, // 20: defender.integration.v1.StreamAlertsResponse.progress:type_name -> defender.integration.v1.ProgressEvent
+	29, // 21: defender.integration.v1.StreamAlertsResponse.gap:type_name -> defender.integration.v1.GapEvent
+	30, // 22: defender.integration.v1.StreamAlertsResponse.completed:type_name -> defender.integration.v1.CompletedEvent
+	0,  // 23: defender.integration.v1.IntegrationService.RegisterIntegration:input_type -> defender.integration.v1.RegisterIntegrationRequest
+	2,  // 24: defender.integration.v1.IntegrationService.GetIntegration:input_type -> defender.integration.v1.GetIntegrationRequest
+	4,  // 25: defender.integration.v1.IntegrationService.ListIntegrations:input_type -> defender.integration.v1.ListIntegrationsRequest
+	6,  // 26: defender.integration.v1.IntegrationService.UpdateIntegration:input_type -> defender.integration.v1.UpdateIntegrationRequest
+	8,  // 27: defender.integration.v1.IntegrationService.DeleteIntegration:input_type -> defender.integration.v1.DeleteIntegrationRequest
+	10, // 28: defender.integration.v1.IntegrationService.ListEndpoints:input_type -> defender.integration.v1.ListEndpointsRequest
+	12, // 29: defender.integration.v1.IntegrationService.TestConnectivity:input_type -> defender.integration.v1.TestConnectivityRequest
+	14, // 30: defender.integration.v1.IntegrationService.StreamAlerts:input_type -> defender.integration.v1.StreamAlertsRequest
+	1,  // 31: defender.integration.v1.IntegrationService.RegisterIntegration:output_type -> defender.integration.v1.RegisterIntegrationResponse
+	3,  // 32: defender.integration.v1.IntegrationService.GetIntegration:output_type -> defender.integration.v1.GetIntegrationResponse
+	5,  // 33: defender.integration.v1.IntegrationService.ListIntegrations:output_type -> defender.integration.v1.ListIntegrationsResponse
+	7,  // 34: defender.integration.v1.IntegrationService.UpdateIntegration:output_type -> defender.integration.v1.UpdateIntegrationResponse
+	9,  // 35: defender.integration.v1.IntegrationService.DeleteIntegration:output_type -> defender.integration.v1.DeleteIntegrationResponse
+	11, // 36: defender.integration.v1.IntegrationService.ListEndpoints:output_type -> defender.integration.v1.ListEndpointsResponse
+	13, // 37: defender.integration.v1.IntegrationService.TestConnectivity:output_type -> defender.integration.v1.TestConnectivityResponse
+	15, // 38: defender.integration.v1.IntegrationService.StreamAlerts:output_type -> defender.integration.v1.StreamAlertsResponse
+	31, // [31:39] is the sub-list for method output_type
+	23, // [23:31] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_defender_integration_v1_service_proto_init() }
@@ -1232,10 +1255,12 @@ func file_defender_integration_v1_service_proto_init() {
 	if File_defender_integration_v1_service_proto != nil {
 		return
 	}
+	file_defender_integration_v1_attribution_proto_init()
 	file_defender_integration_v1_connectivity_proto_init()
 	file_defender_integration_v1_endpoints_proto_init()
 	file_defender_integration_v1_integration_proto_init()
 	file_defender_integration_v1_stream_proto_init()
+	file_defender_integration_v1_verdict_proto_init()
 	file_defender_integration_v1_service_proto_msgTypes[12].OneofWrappers = []any{
 		(*TestConnectivityRequest_IntegrationId)(nil),
 		(*TestConnectivityRequest_Integration)(nil),

@@ -10,6 +10,7 @@ import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
@@ -23,278 +24,6 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
-
-// Activity is how an alert's activity lies to the window.
-type Activity int32
-
-const (
-	// Not set; never sent.
-	Activity_ACTIVITY_UNSPECIFIED Activity = 0
-	// It began inside the window.
-	Activity_ACTIVITY_IN_WINDOW Activity = 1
-	// It began before the window, and has evidence inside it: a re-used alert.
-	Activity_ACTIVITY_REACTIVATED Activity = 2
-	// It began before the window, and nothing of it is known to lie inside.
-	Activity_ACTIVITY_PRE_EXISTING Activity = 3
-	// It began after the window's end. Sent, never counted.
-	Activity_ACTIVITY_AFTER_WINDOW Activity = 4
-)
-
-// Enum value maps for Activity.
-var (
-	Activity_name = map[int32]string{
-		0: "ACTIVITY_UNSPECIFIED",
-		1: "ACTIVITY_IN_WINDOW",
-		2: "ACTIVITY_REACTIVATED",
-		3: "ACTIVITY_PRE_EXISTING",
-		4: "ACTIVITY_AFTER_WINDOW",
-	}
-	Activity_value = map[string]int32{
-		"ACTIVITY_UNSPECIFIED":  0,
-		"ACTIVITY_IN_WINDOW":    1,
-		"ACTIVITY_REACTIVATED":  2,
-		"ACTIVITY_PRE_EXISTING": 3,
-		"ACTIVITY_AFTER_WINDOW": 4,
-	}
-)
-
-func (x Activity) Enum() *Activity {
-	p := new(Activity)
-	*p = x
-	return p
-}
-
-func (x Activity) String() string {
-	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
-}
-
-func (Activity) Descriptor() protoreflect.EnumDescriptor {
-	return file_defender_integration_v1_stream_proto_enumTypes[0].Descriptor()
-}
-
-func (Activity) Type() protoreflect.EnumType {
-	return &file_defender_integration_v1_stream_proto_enumTypes[0]
-}
-
-func (x Activity) Number() protoreflect.EnumNumber {
-	return protoreflect.EnumNumber(x)
-}
-
-// Deprecated: Use Activity.Descriptor instead.
-func (Activity) EnumDescriptor() ([]byte, []int) {
-	return file_defender_integration_v1_stream_proto_rawDescGZIP(), []int{0}
-}
-
-// Outcome is how an attack ended, going by an alert's evidence. Listed from the strongest.
-type Outcome int32
-
-const (
-	// Not set; never sent.
-	Outcome_OUTCOME_UNSPECIFIED Outcome = 0
-	// It never ran.
-	Outcome_OUTCOME_PREVENTED Outcome = 1
-	// It was stopped while it ran.
-	Outcome_OUTCOME_BLOCKED Outcome = 2
-	// It was cleaned up afterwards.
-	Outcome_OUTCOME_REMEDIATED Outcome = 3
-	// It was only seen.
-	Outcome_OUTCOME_DETECTED Outcome = 4
-	// The evidence does not tell.
-	Outcome_OUTCOME_UNKNOWN Outcome = 5
-)
-
-// Enum value maps for Outcome.
-var (
-	Outcome_name = map[int32]string{
-		0: "OUTCOME_UNSPECIFIED",
-		1: "OUTCOME_PREVENTED",
-		2: "OUTCOME_BLOCKED",
-		3: "OUTCOME_REMEDIATED",
-		4: "OUTCOME_DETECTED",
-		5: "OUTCOME_UNKNOWN",
-	}
-	Outcome_value = map[string]int32{
-		"OUTCOME_UNSPECIFIED": 0,
-		"OUTCOME_PREVENTED":   1,
-		"OUTCOME_BLOCKED":     2,
-		"OUTCOME_REMEDIATED":  3,
-		"OUTCOME_DETECTED":    4,
-		"OUTCOME_UNKNOWN":     5,
-	}
-)
-
-func (x Outcome) Enum() *Outcome {
-	p := new(Outcome)
-	*p = x
-	return p
-}
-
-func (x Outcome) String() string {
-	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
-}
-
-func (Outcome) Descriptor() protoreflect.EnumDescriptor {
-	return file_defender_integration_v1_stream_proto_enumTypes[1].Descriptor()
-}
-
-func (Outcome) Type() protoreflect.EnumType {
-	return &file_defender_integration_v1_stream_proto_enumTypes[1]
-}
-
-func (x Outcome) Number() protoreflect.EnumNumber {
-	return protoreflect.EnumNumber(x)
-}
-
-// Deprecated: Use Outcome.Descriptor instead.
-func (Outcome) EnumDescriptor() ([]byte, []int) {
-	return file_defender_integration_v1_stream_proto_rawDescGZIP(), []int{1}
-}
-
-// Verdict is how an Actor's attack ended, as far as Defender is concerned.
-type Verdict int32
-
-const (
-	// Not set; never sent.
-	Verdict_VERDICT_UNSPECIFIED Verdict = 0
-	// Defender prevented it, or blocked it while it ran.
-	Verdict_VERDICT_PREVENTED Verdict = 1
-	// Defender detected it.
-	Verdict_VERDICT_DETECTED Verdict = 2
-	// Defender detected it, and created every alert that counts later than `on_time` after the window's end.
-	Verdict_VERDICT_DETECTED_LATE Verdict = 3
-	// No alert counts, collecting is proven complete, and the device was there to be seen.
-	Verdict_VERDICT_MISSED Verdict = 4
-	// It cannot be said; `cannot_judge_reason` says why.
-	Verdict_VERDICT_CANNOT_JUDGE Verdict = 5
-)
-
-// Enum value maps for Verdict.
-var (
-	Verdict_name = map[int32]string{
-		0: "VERDICT_UNSPECIFIED",
-		1: "VERDICT_PREVENTED",
-		2: "VERDICT_DETECTED",
-		3: "VERDICT_DETECTED_LATE",
-		4: "VERDICT_MISSED",
-		5: "VERDICT_CANNOT_JUDGE",
-	}
-	Verdict_value = map[string]int32{
-		"VERDICT_UNSPECIFIED":   0,
-		"VERDICT_PREVENTED":     1,
-		"VERDICT_DETECTED":      2,
-		"VERDICT_DETECTED_LATE": 3,
-		"VERDICT_MISSED":        4,
-		"VERDICT_CANNOT_JUDGE":  5,
-	}
-)
-
-func (x Verdict) Enum() *Verdict {
-	p := new(Verdict)
-	*p = x
-	return p
-}
-
-func (x Verdict) String() string {
-	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
-}
-
-func (Verdict) Descriptor() protoreflect.EnumDescriptor {
-	return file_defender_integration_v1_stream_proto_enumTypes[2].Descriptor()
-}
-
-func (Verdict) Type() protoreflect.EnumType {
-	return &file_defender_integration_v1_stream_proto_enumTypes[2]
-}
-
-func (x Verdict) Number() protoreflect.EnumNumber {
-	return protoreflect.EnumNumber(x)
-}
-
-// Deprecated: Use Verdict.Descriptor instead.
-func (Verdict) EnumDescriptor() ([]byte, []int) {
-	return file_defender_integration_v1_stream_proto_rawDescGZIP(), []int{2}
-}
-
-// CannotJudgeReason is why an Actor cannot be judged.
-type CannotJudgeReason int32
-
-const (
-	// It can be.
-	CannotJudgeReason_CANNOT_JUDGE_REASON_UNSPECIFIED CannotJudgeReason = 0
-	// The integration has no device source, so nobody can say that the device was there to be seen.
-	CannotJudgeReason_CANNOT_JUDGE_REASON_NO_DEVICE_SOURCE CannotJudgeReason = 1
-	// The devices could not be looked up.
-	CannotJudgeReason_CANNOT_JUDGE_REASON_DEVICE_LOOKUP_FAILED CannotJudgeReason = 2
-	// Defender knows no such device.
-	CannotJudgeReason_CANNOT_JUDGE_REASON_DEVICE_UNKNOWN CannotJudgeReason = 3
-	// The device is not onboarded.
-	CannotJudgeReason_CANNOT_JUDGE_REASON_DEVICE_NOT_ONBOARDED CannotJudgeReason = 4
-	// The device's sensor is not healthy, or its last report is too old.
-	CannotJudgeReason_CANNOT_JUDGE_REASON_DEVICE_SILENT CannotJudgeReason = 5
-	// Several devices fit the Actor, and nothing tells which it is.
-	CannotJudgeReason_CANNOT_JUDGE_REASON_AMBIGUOUS CannotJudgeReason = 6
-	// No closing read succeeded, or history is gone: collecting is not proven complete.
-	CannotJudgeReason_CANNOT_JUDGE_REASON_COLLECTION_INCOMPLETE CannotJudgeReason = 7
-	// The devices have not been looked up yet; in a verdict, not since the window ended.
-	CannotJudgeReason_CANNOT_JUDGE_REASON_DEVICE_PENDING CannotJudgeReason = 8
-	// No alert counts, and the API's empty answer proves nothing: through SIEM it may mean that Microsoft has switched the API off.
-	CannotJudgeReason_CANNOT_JUDGE_REASON_API_PROVES_NO_ABSENCE CannotJudgeReason = 9
-)
-
-// Enum value maps for CannotJudgeReason.
-var (
-	CannotJudgeReason_name = map[int32]string{
-		0: "CANNOT_JUDGE_REASON_UNSPECIFIED",
-		1: "CANNOT_JUDGE_REASON_NO_DEVICE_SOURCE",
-		2: "CANNOT_JUDGE_REASON_DEVICE_LOOKUP_FAILED",
-		3: "CANNOT_JUDGE_REASON_DEVICE_UNKNOWN",
-		4: "CANNOT_JUDGE_REASON_DEVICE_NOT_ONBOARDED",
-		5: "CANNOT_JUDGE_REASON_DEVICE_SILENT",
-		6: "CANNOT_JUDGE_REASON_AMBIGUOUS",
-		7: "CANNOT_JUDGE_REASON_COLLECTION_INCOMPLETE",
-		8: "CANNOT_JUDGE_REASON_DEVICE_PENDING",
-		9: "CANNOT_JUDGE_REASON_API_PROVES_NO_ABSENCE",
-	}
-	CannotJudgeReason_value = map[string]int32{
-		"CANNOT_JUDGE_REASON_UNSPECIFIED":           0,
-		"CANNOT_JUDGE_REASON_NO_DEVICE_SOURCE":      1,
-		"CANNOT_JUDGE_REASON_DEVICE_LOOKUP_FAILED":  2,
-		"CANNOT_JUDGE_REASON_DEVICE_UNKNOWN":        3,
-		"CANNOT_JUDGE_REASON_DEVICE_NOT_ONBOARDED":  4,
-		"CANNOT_JUDGE_REASON_DEVICE_SILENT":         5,
-		"CANNOT_JUDGE_REASON_AMBIGUOUS":             6,
-		"CANNOT_JUDGE_REASON_COLLECTION_INCOMPLETE": 7,
-		"CANNOT_JUDGE_REASON_DEVICE_PENDING":        8,
-		"CANNOT_JUDGE_REASON_API_PROVES_NO_ABSENCE": 9,
-	}
-)
-
-func (x CannotJudgeReason) Enum() *CannotJudgeReason {
-	p := new(CannotJudgeReason)
-	*p = x
-	return p
-}
-
-func (x CannotJudgeReason) String() string {
-	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
-}
-
-func (CannotJudgeReason) Descriptor() protoreflect.EnumDescriptor {
-	return file_defender_integration_v1_stream_proto_enumTypes[3].Descriptor()
-}
-
-func (CannotJudgeReason) Type() protoreflect.EnumType {
-	return &file_defender_integration_v1_stream_proto_enumTypes[3]
-}
-
-func (x CannotJudgeReason) Number() protoreflect.EnumNumber {
-	return protoreflect.EnumNumber(x)
-}
-
-// Deprecated: Use CannotJudgeReason.Descriptor instead.
-func (CannotJudgeReason) EnumDescriptor() ([]byte, []int) {
-	return file_defender_integration_v1_stream_proto_rawDescGZIP(), []int{3}
-}
 
 // Whether the Actor's device is known.
 type ActorState_Knowledge int32
@@ -345,11 +74,11 @@ func (x ActorState_Knowledge) String() string {
 }
 
 func (ActorState_Knowledge) Descriptor() protoreflect.EnumDescriptor {
-	return file_defender_integration_v1_stream_proto_enumTypes[4].Descriptor()
+	return file_defender_integration_v1_stream_proto_enumTypes[0].Descriptor()
 }
 
 func (ActorState_Knowledge) Type() protoreflect.EnumType {
-	return &file_defender_integration_v1_stream_proto_enumTypes[4]
+	return &file_defender_integration_v1_stream_proto_enumTypes[0]
 }
 
 func (x ActorState_Knowledge) Number() protoreflect.EnumNumber {
@@ -399,11 +128,11 @@ func (x AlertEvent_Kind) String() string {
 }
 
 func (AlertEvent_Kind) Descriptor() protoreflect.EnumDescriptor {
-	return file_defender_integration_v1_stream_proto_enumTypes[5].Descriptor()
+	return file_defender_integration_v1_stream_proto_enumTypes[1].Descriptor()
 }
 
 func (AlertEvent_Kind) Type() protoreflect.EnumType {
-	return &file_defender_integration_v1_stream_proto_enumTypes[5]
+	return &file_defender_integration_v1_stream_proto_enumTypes[1]
 }
 
 func (x AlertEvent_Kind) Number() protoreflect.EnumNumber {
@@ -412,7 +141,7 @@ func (x AlertEvent_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AlertEvent_Kind.Descriptor instead.
 func (AlertEvent_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_defender_integration_v1_stream_proto_rawDescGZIP(), []int{5, 0}
+	return file_defender_integration_v1_stream_proto_rawDescGZIP(), []int{6, 0}
 }
 
 // What the stream does.
@@ -464,11 +193,11 @@ func (x ProgressEvent_Phase) String() string {
 }
 
 func (ProgressEvent_Phase) Descriptor() protoreflect.EnumDescriptor {
-	return file_defender_integration_v1_stream_proto_enumTypes[6].Descriptor()
+	return file_defender_integration_v1_stream_proto_enumTypes[2].Descriptor()
 }
 
 func (ProgressEvent_Phase) Type() protoreflect.EnumType {
-	return &file_defender_integration_v1_stream_proto_enumTypes[6]
+	return &file_defender_integration_v1_stream_proto_enumTypes[2]
 }
 
 func (x ProgressEvent_Phase) Number() protoreflect.EnumNumber {
@@ -477,7 +206,7 @@ func (x ProgressEvent_Phase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ProgressEvent_Phase.Descriptor instead.
 func (ProgressEvent_Phase) EnumDescriptor() ([]byte, []int) {
-	return file_defender_integration_v1_stream_proto_rawDescGZIP(), []int{9, 0}
+	return file_defender_integration_v1_stream_proto_rawDescGZIP(), []int{10, 0}
 }
 
 // Actor is a machine as the Director knows it.
@@ -497,6 +226,8 @@ type Actor struct {
 	MdeDeviceId string `protobuf:"bytes,6,opt,name=mde_device_id,json=mdeDeviceId,proto3" json:"mde_device_id,omitempty"`
 	// Its device id in Entra, a GUID.
 	EntraDeviceId string `protobuf:"bytes,7,opt,name=entra_device_id,json=entraDeviceId,proto3" json:"entra_device_id,omitempty"`
+	// What is known of the attack on it.
+	Traces        *Traces `protobuf:"bytes,8,opt,name=traces,proto3" json:"traces,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -580,6 +311,13 @@ func (x *Actor) GetEntraDeviceId() string {
 	return ""
 }
 
+func (x *Actor) GetTraces() *Traces {
+	if x != nil {
+		return x.Traces
+	}
+	return nil
+}
+
 // Window is the time of activity that a stream is about.
 type Window struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -643,9 +381,11 @@ type ActorsEvent struct {
 	// When the devices were last looked up, by this machine's clock.
 	LookedUpTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=looked_up_time,json=lookedUpTime,proto3" json:"looked_up_time,omitempty"`
 	// Why they could not be looked up, while that is so.
-	Problem       *Problem `protobuf:"bytes,3,opt,name=problem,proto3" json:"problem,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Problem *Problem `protobuf:"bytes,3,opt,name=problem,proto3" json:"problem,omitempty"`
+	// Since when the journal knows of open alerts: what was last updated before it is not in `open_alerts`.
+	OpenAlertsSince *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=open_alerts_since,json=openAlertsSince,proto3" json:"open_alerts_since,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *ActorsEvent) Reset() {
@@ -699,6 +439,13 @@ func (x *ActorsEvent) GetProblem() *Problem {
 	return nil
 }
 
+func (x *ActorsEvent) GetOpenAlertsSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OpenAlertsSince
+	}
+	return nil
+}
+
 // ActorState is what is known of an Actor's devices.
 type ActorState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -712,8 +459,13 @@ type ActorState struct {
 	Judgeable bool `protobuf:"varint,4,opt,name=judgeable,proto3" json:"judgeable,omitempty"`
 	// Why not.
 	CannotJudgeReason CannotJudgeReason `protobuf:"varint,5,opt,name=cannot_judge_reason,json=cannotJudgeReason,proto3,enum=defender.integration.v1.CannotJudgeReason" json:"cannot_judge_reason,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// Alerts about it that were not resolved when the event was made, the last updated first, at most 20: Defender may add the activity
+	// of this attack to one of them and raise no new one.
+	OpenAlerts []*OpenAlert `protobuf:"bytes,6,rep,name=open_alerts,json=openAlerts,proto3" json:"open_alerts,omitempty"`
+	// How many there are in all.
+	OpenAlertCount int32 `protobuf:"varint,7,opt,name=open_alert_count,json=openAlertCount,proto3" json:"open_alert_count,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ActorState) Reset() {
@@ -781,6 +533,111 @@ func (x *ActorState) GetCannotJudgeReason() CannotJudgeReason {
 	return CannotJudgeReason_CANNOT_JUDGE_REASON_UNSPECIFIED
 }
 
+func (x *ActorState) GetOpenAlerts() []*OpenAlert {
+	if x != nil {
+		return x.OpenAlerts
+	}
+	return nil
+}
+
+func (x *ActorState) GetOpenAlertCount() int32 {
+	if x != nil {
+		return x.OpenAlertCount
+	}
+	return 0
+}
+
+// OpenAlert is an alert that is not resolved.
+type OpenAlert struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The alert's id.
+	AlertId string `protobuf:"bytes,1,opt,name=alert_id,json=alertId,proto3" json:"alert_id,omitempty"`
+	// Its title.
+	Title string `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
+	// Where it stands in the analyst's workflow.
+	Status AlertStatus `protobuf:"varint,3,opt,name=status,proto3,enum=defender.integration.v1.AlertStatus" json:"status,omitempty"`
+	// When Defender created it.
+	CreatedTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=created_time,json=createdTime,proto3" json:"created_time,omitempty"`
+	// The last activity that it is about.
+	LastActivityTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=last_activity_time,json=lastActivityTime,proto3" json:"last_activity_time,omitempty"`
+	// When it last changed.
+	LastUpdateTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=last_update_time,json=lastUpdateTime,proto3" json:"last_update_time,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *OpenAlert) Reset() {
+	*x = OpenAlert{}
+	mi := &file_defender_integration_v1_stream_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OpenAlert) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OpenAlert) ProtoMessage() {}
+
+func (x *OpenAlert) ProtoReflect() protoreflect.Message {
+	mi := &file_defender_integration_v1_stream_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OpenAlert.ProtoReflect.Descriptor instead.
+func (*OpenAlert) Descriptor() ([]byte, []int) {
+	return file_defender_integration_v1_stream_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *OpenAlert) GetAlertId() string {
+	if x != nil {
+		return x.AlertId
+	}
+	return ""
+}
+
+func (x *OpenAlert) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *OpenAlert) GetStatus() AlertStatus {
+	if x != nil {
+		return x.Status
+	}
+	return AlertStatus_ALERT_STATUS_UNSPECIFIED
+}
+
+func (x *OpenAlert) GetCreatedTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreatedTime
+	}
+	return nil
+}
+
+func (x *OpenAlert) GetLastActivityTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastActivityTime
+	}
+	return nil
+}
+
+func (x *OpenAlert) GetLastUpdateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastUpdateTime
+	}
+	return nil
+}
+
 // ActorDevice is a device that fits an Actor.
 type ActorDevice struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -789,14 +646,16 @@ type ActorDevice struct {
 	// By what it fits.
 	Matches []*Match `protobuf:"bytes,2,rep,name=matches,proto3" json:"matches,omitempty"`
 	// It is the one that is gone by.
-	Preferred     bool `protobuf:"varint,3,opt,name=preferred,proto3" json:"preferred,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Preferred bool `protobuf:"varint,3,opt,name=preferred,proto3" json:"preferred,omitempty"`
+	// The alert whose device evidence showed it, where no device source tells of it.
+	ShownByAlertId string `protobuf:"bytes,4,opt,name=shown_by_alert_id,json=shownByAlertId,proto3" json:"shown_by_alert_id,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ActorDevice) Reset() {
 	*x = ActorDevice{}
-	mi := &file_defender_integration_v1_stream_proto_msgTypes[4]
+	mi := &file_defender_integration_v1_stream_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -808,7 +667,7 @@ func (x *ActorDevice) String() string {
 func (*ActorDevice) ProtoMessage() {}
 
 func (x *ActorDevice) ProtoReflect() protoreflect.Message {
-	mi := &file_defender_integration_v1_stream_proto_msgTypes[4]
+	mi := &file_defender_integration_v1_stream_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -821,7 +680,7 @@ func (x *ActorDevice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActorDevice.ProtoReflect.Descriptor instead.
 func (*ActorDevice) Descriptor() ([]byte, []int) {
-	return file_defender_integration_v1_stream_proto_rawDescGZIP(), []int{4}
+	return file_defender_integration_v1_stream_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ActorDevice) GetDevice() *Device {
@@ -843,6 +702,13 @@ func (x *ActorDevice) GetPreferred() bool {
 		return x.Preferred
 	}
 	return false
+}
+
+func (x *ActorDevice) GetShownByAlertId() string {
+	if x != nil {
+		return x.ShownByAlertId
+	}
+	return ""
 }
 
 // AlertEvent is one revision of an alert that concerns the stream.
@@ -874,14 +740,22 @@ type AlertEvent struct {
 	ChangedFields *fieldmaskpb.FieldMask `protobuf:"bytes,12,opt,name=changed_fields,json=changedFields,proto3" json:"changed_fields,omitempty"`
 	// Microsoft showed the revision late: when this service had read everything that was last updated before this revision's last
 	// update, it was not there yet. `seen_time` less the alert's last update is how late.
-	ArrivedLate   bool `protobuf:"varint,13,opt,name=arrived_late,json=arrivedLate,proto3" json:"arrived_late,omitempty"`
+	ArrivedLate bool `protobuf:"varint,13,opt,name=arrived_late,json=arrivedLate,proto3" json:"arrived_late,omitempty"`
+	// For KIND_UPDATED: what the revision sent before it said. Not set where trimming has dropped that.
+	Previous *PreviousRevision `protobuf:"bytes,14,opt,name=previous,proto3" json:"previous,omitempty"`
+	// For KIND_UPDATED: the evidence that the revision sent before it had not, as JSON Pointers into the element.
+	AddedEvidence []string `protobuf:"bytes,15,rep,name=added_evidence,json=addedEvidence,proto3" json:"added_evidence,omitempty"`
+	// The alert tells no activity: `activity` goes by when it was created.
+	ActivityByCreation bool `protobuf:"varint,16,opt,name=activity_by_creation,json=activityByCreation,proto3" json:"activity_by_creation,omitempty"`
+	// For how much of the time between its last update and its reading nobody read: this service was down, paused, throttled or failing.
+	Away          *durationpb.Duration `protobuf:"bytes,17,opt,name=away,proto3" json:"away,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AlertEvent) Reset() {
 	*x = AlertEvent{}
-	mi := &file_defender_integration_v1_stream_proto_msgTypes[5]
+	mi := &file_defender_integration_v1_stream_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -893,7 +767,7 @@ func (x *AlertEvent) String() string {
 func (*AlertEvent) ProtoMessage() {}
 
 func (x *AlertEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_defender_integration_v1_stream_proto_msgTypes[5]
+	mi := &file_defender_integration_v1_stream_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -906,7 +780,7 @@ func (x *AlertEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlertEvent.ProtoReflect.Descriptor instead.
 func (*AlertEvent) Descriptor() ([]byte, []int) {
-	return file_defender_integration_v1_stream_proto_rawDescGZIP(), []int{5}
+	return file_defender_integration_v1_stream_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *AlertEvent) GetKind() AlertEvent_Kind {
@@ -1000,6 +874,107 @@ func (x *AlertEvent) GetArrivedLate() bool {
 	return false
 }
 
+func (x *AlertEvent) GetPrevious() *PreviousRevision {
+	if x != nil {
+		return x.Previous
+	}
+	return nil
+}
+
+func (x *AlertEvent) GetAddedEvidence() []string {
+	if x != nil {
+		return x.AddedEvidence
+	}
+	return nil
+}
+
+func (x *AlertEvent) GetActivityByCreation() bool {
+	if x != nil {
+		return x.ActivityByCreation
+	}
+	return false
+}
+
+func (x *AlertEvent) GetAway() *durationpb.Duration {
+	if x != nil {
+		return x.Away
+	}
+	return nil
+}
+
+// PreviousRevision is what a revision said that was sent before.
+type PreviousRevision struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where the alert stood in the analyst's workflow.
+	Status AlertStatus `protobuf:"varint,1,opt,name=status,proto3,enum=defender.integration.v1.AlertStatus" json:"status,omitempty"`
+	// How the attack had ended.
+	Outcome Outcome `protobuf:"varint,2,opt,name=outcome,proto3,enum=defender.integration.v1.Outcome" json:"outcome,omitempty"`
+	// How its activity lay to the window.
+	Activity Activity `protobuf:"varint,3,opt,name=activity,proto3,enum=defender.integration.v1.Activity" json:"activity,omitempty"`
+	// The Actors that it matched, by their ids.
+	ActorIds      []string `protobuf:"bytes,4,rep,name=actor_ids,json=actorIds,proto3" json:"actor_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PreviousRevision) Reset() {
+	*x = PreviousRevision{}
+	mi := &file_defender_integration_v1_stream_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PreviousRevision) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PreviousRevision) ProtoMessage() {}
+
+func (x *PreviousRevision) ProtoReflect() protoreflect.Message {
+	mi := &file_defender_integration_v1_stream_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PreviousRevision.ProtoReflect.Descriptor instead.
+func (*PreviousRevision) Descriptor() ([]byte, []int) {
+	return file_defender_integration_v1_stream_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *PreviousRevision) GetStatus() AlertStatus {
+	if x != nil {
+		return x.Status
+	}
+	return AlertStatus_ALERT_STATUS_UNSPECIFIED
+}
+
+func (x *PreviousRevision) GetOutcome() Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return Outcome_OUTCOME_UNSPECIFIED
+}
+
+func (x *PreviousRevision) GetActivity() Activity {
+	if x != nil {
+		return x.Activity
+	}
+	return Activity_ACTIVITY_UNSPECIFIED
+}
+
+func (x *PreviousRevision) GetActorIds() []string {
+	if x != nil {
+		return x.ActorIds
+	}
+	return nil
+}
+
 // Omission is what of an element did not fit into the journal.
 type Omission struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1017,7 +992,7 @@ type Omission struct {
 
 func (x *Omission) Reset() {
 	*x = Omission{}
-	mi := &file_defender_integration_v1_stream_proto_msgTypes[6]
+	mi := &file_defender_integration_v1_stream_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1029,7 +1004,7 @@ func (x *Omission) String() string {
 func (*Omission) ProtoMessage() {}
 
 func (x *Omission) ProtoReflect() protoreflect.Message {
-	mi := &file_defender_integration_v1_stream_proto_msgTypes[6]
+	mi := &file_defender_integration_v1_stream_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1042,7 +1017,7 @@ func (x *Omission) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Omission.ProtoReflect.Descriptor instead.
 func (*Omission) Descriptor() ([]byte, []int) {
-	return file_defender_integration_v1_stream_proto_rawDescGZIP(), []int{6}
+	return file_defender_integration_v1_stream_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Omission) GetRawSize() int64 {
@@ -1083,14 +1058,18 @@ type ActorMatch struct {
 	// Several devices fit by that, and nothing tells which is the Actor: the alert is sent and does not count.
 	Ambiguous bool `protobuf:"varint,3,opt,name=ambiguous,proto3" json:"ambiguous,omitempty"`
 	// Whether the alert counts for the Actor's verdict.
-	Counts        bool `protobuf:"varint,4,opt,name=counts,proto3" json:"counts,omitempty"`
+	Counts bool `protobuf:"varint,4,opt,name=counts,proto3" json:"counts,omitempty"`
+	// How surely it is about the attack on this Actor.
+	Attribution *Attribution `protobuf:"bytes,5,opt,name=attribution,proto3" json:"attribution,omitempty"`
+	// How that attack ended, going by the evidence about the Actor's device, and by the attack's own process where that is among it.
+	Outcome       *OutcomeAssessment `protobuf:"bytes,6,opt,name=outcome,proto3" json:"outcome,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ActorMatch) Reset() {
 	*x = ActorMatch{}
-	mi := &file_defender_integration_v1_stream_proto_msgTypes[7]
+	mi := &file_defender_integration_v1_stream_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1102,7 +1081,7 @@ func (x *ActorMatch) String() string {
 func (*ActorMatch) ProtoMessage() {}
 
 func (x *ActorMatch) ProtoReflect() protoreflect.Message {
-	mi := &file_defender_integration_v1_stream_proto_msgTypes[7]
+	mi := &file_defender_integration_v1_stream_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1115,7 +1094,7 @@ func (x *ActorMatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActorMatch.ProtoReflect.Descriptor instead.
 func (*ActorMatch) Descriptor() ([]byte, []int) {
-	return file_defender_integration_v1_stream_proto_rawDescGZIP(), []int{7}
+	return file_defender_integration_v1_stream_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ActorMatch) GetActorId() string {
@@ -1146,68 +1125,18 @@ func (x *ActorMatch) GetCounts() bool {
 	return false
 }
 
-// OutcomeAssessment is an outcome and what it rests on.
-type OutcomeAssessment struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The outcome.
-	Outcome Outcome `protobuf:"varint,1,opt,name=outcome,proto3,enum=defender.integration.v1.Outcome" json:"outcome,omitempty"`
-	// The deciding evidence, as a JSON Pointer (RFC 6901) into the element, such as `/evidence/1`; empty where none decides.
-	EvidencePath string `protobuf:"bytes,2,opt,name=evidence_path,json=evidencePath,proto3" json:"evidence_path,omitempty"`
-	// Why, in words.
-	Explanation   string `protobuf:"bytes,3,opt,name=explanation,proto3" json:"explanation,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *OutcomeAssessment) Reset() {
-	*x = OutcomeAssessment{}
-	mi := &file_defender_integration_v1_stream_proto_msgTypes[8]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *OutcomeAssessment) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*OutcomeAssessment) ProtoMessage() {}
-
-func (x *OutcomeAssessment) ProtoReflect() protoreflect.Message {
-	mi := &file_defender_integration_v1_stream_proto_msgTypes[8]
+func (x *ActorMatch) GetAttribution() *Attribution {
 	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
+		return x.Attribution
 	}
-	return mi.MessageOf(x)
+	return nil
 }
 
-// Deprecated: Use OutcomeAssessment.ProtoReflect.Descriptor instead.
-func (*OutcomeAssessment) Descriptor() ([]byte, []int) {
-	return file_defender_integration_v1_stream_proto_rawDescGZIP(), []int{8}
-}
-
-func (x *OutcomeAssessment) GetOutcome() Outcome {
+func (x *ActorMatch) GetOutcome() *OutcomeAssessment {
 	if x != nil {
 		return x.Outcome
 	}
-	return Outcome_OUTCOME_UNSPECIFIED
-}
-
-func (x *OutcomeAssessment) GetEvidencePath() string {
-	if x != nil {
-		return x.EvidencePath
-	}
-	return ""
-}
-
-func (x *OutcomeAssessment) GetExplanation() string {
-	if x != nil {
-		return x.Explanation
-	}
-	return ""
+	return nil
 }
 
 // ProgressEvent tells how far collecting is. It comes when something changes, and at least every 30 seconds.
@@ -1237,7 +1166,7 @@ type ProgressEvent struct {
 
 func (x *ProgressEvent) Reset() {
 	*x = ProgressEvent{}
-	mi := &file_defender_integration_v1_stream_proto_msgTypes[9]
+	mi := &file_defender_integration_v1_stream_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1249,7 +1178,7 @@ func (x *ProgressEvent) String() string {
 func (*ProgressEvent) ProtoMessage() {}
 
 func (x *ProgressEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_defender_integration_v1_stream_proto_msgTypes[9]
+	mi := &file_defender_integration_v1_stream_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1262,7 +1191,7 @@ func (x *ProgressEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProgressEvent.ProtoReflect.Descriptor instead.
 func (*ProgressEvent) Descriptor() ([]byte, []int) {
-	return file_defender_integration_v1_stream_proto_rawDescGZIP(), []int{9}
+	return file_defender_integration_v1_stream_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ProgressEvent) GetPhase() ProgressEvent_Phase {
@@ -1341,7 +1270,7 @@ type GapEvent struct {
 
 func (x *GapEvent) Reset() {
 	*x = GapEvent{}
-	mi := &file_defender_integration_v1_stream_proto_msgTypes[10]
+	mi := &file_defender_integration_v1_stream_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1353,7 +1282,7 @@ func (x *GapEvent) String() string {
 func (*GapEvent) ProtoMessage() {}
 
 func (x *GapEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_defender_integration_v1_stream_proto_msgTypes[10]
+	mi := &file_defender_integration_v1_stream_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1366,7 +1295,7 @@ func (x *GapEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GapEvent.ProtoReflect.Descriptor instead.
 func (*GapEvent) Descriptor() ([]byte, []int) {
-	return file_defender_integration_v1_stream_proto_rawDescGZIP(), []int{10}
+	return file_defender_integration_v1_stream_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GapEvent) GetFloorTime() *timestamppb.Timestamp {
@@ -1383,234 +1312,11 @@ func (x *GapEvent) GetExplanation() string {
 	return ""
 }
 
-// CompletedEvent ends a bounded stream: the proof, and a verdict for each Actor.
-type CompletedEvent struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The proof, or that there is none.
-	//
-	// Types that are valid to be assigned to Proof:
-	//
-	//	*CompletedEvent_Pair
-	//	*CompletedEvent_FailedClosing
-	Proof isCompletedEvent_Proof `protobuf_oneof:"proof"`
-	// A verdict for each Actor of the request, in its order.
-	Verdicts []*ActorVerdict `protobuf:"bytes,3,rep,name=verdicts,proto3" json:"verdicts,omitempty"`
-	// How many alerts match, each counted once.
-	Alerts int64 `protobuf:"varint,4,opt,name=alerts,proto3" json:"alerts,omitempty"`
-	// How many of them count for an Actor.
-	CountingAlerts int64 `protobuf:"varint,5,opt,name=counting_alerts,json=countingAlerts,proto3" json:"counting_alerts,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
-}
-
-func (x *CompletedEvent) Reset() {
-	*x = CompletedEvent{}
-	mi := &file_defender_integration_v1_stream_proto_msgTypes[11]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *CompletedEvent) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*CompletedEvent) ProtoMessage() {}
-
-func (x *CompletedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_defender_integration_v1_stream_proto_msgTypes[11]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use CompletedEvent.ProtoReflect.Descriptor instead.
-func (*CompletedEvent) Descriptor() ([]byte, []int) {
-	return file_defender_integration_v1_stream_proto_rawDescGZIP(), []int{11}
-}
-
-func (x *CompletedEvent) GetProof() isCompletedEvent_Proof {
-	if x != nil {
-		return x.Proof
-	}
-	return nil
-}
-
-func (x *CompletedEvent) GetPair() *Pair {
-	if x != nil {
-		if x, ok := x.Proof.(*CompletedEvent_Pair); ok {
-			return x.Pair
-		}
-	}
-	return nil
-}
-
-func (x *CompletedEvent) GetFailedClosing() *Problem {
-	if x != nil {
-		if x, ok := x.Proof.(*CompletedEvent_FailedClosing); ok {
-			return x.FailedClosing
-		}
-	}
-	return nil
-}
-
-func (x *CompletedEvent) GetVerdicts() []*ActorVerdict {
-	if x != nil {
-		return x.Verdicts
-	}
-	return nil
-}
-
-func (x *CompletedEvent) GetAlerts() int64 {
-	if x != nil {
-		return x.Alerts
-	}
-	return 0
-}
-
-func (x *CompletedEvent) GetCountingAlerts() int64 {
-	if x != nil {
-		return x.CountingAlerts
-	}
-	return 0
-}
-
-type isCompletedEvent_Proof interface {
-	isCompletedEvent_Proof()
-}
-
-type CompletedEvent_Pair struct {
-	// The pair that completed the stream.
-	Pair *Pair `protobuf:"bytes,1,opt,name=pair,proto3,oneof"`
-}
-
-type CompletedEvent_FailedClosing struct {
-	// Why there is no proof: no closing read succeeded.
-	FailedClosing *Problem `protobuf:"bytes,2,opt,name=failed_closing,json=failedClosing,proto3,oneof"`
-}
-
-func (*CompletedEvent_Pair) isCompletedEvent_Proof() {}
-
-func (*CompletedEvent_FailedClosing) isCompletedEvent_Proof() {}
-
-// ActorVerdict is the verdict for an Actor and what it rests on.
-type ActorVerdict struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The Actor.
-	ActorId string `protobuf:"bytes,1,opt,name=actor_id,json=actorId,proto3" json:"actor_id,omitempty"`
-	// The verdict.
-	Verdict Verdict `protobuf:"varint,2,opt,name=verdict,proto3,enum=defender.integration.v1.Verdict" json:"verdict,omitempty"`
-	// The outcome of the deciding alert, where an alert decides.
-	Outcome Outcome `protobuf:"varint,3,opt,name=outcome,proto3,enum=defender.integration.v1.Outcome" json:"outcome,omitempty"`
-	// The deciding alert's id, where an alert decides.
-	DecidingAlertId string `protobuf:"bytes,4,opt,name=deciding_alert_id,json=decidingAlertId,proto3" json:"deciding_alert_id,omitempty"`
-	// The ids of the alerts that count, at most 100, in the journal's order.
-	CountingAlertIds []string `protobuf:"bytes,5,rep,name=counting_alert_ids,json=countingAlertIds,proto3" json:"counting_alert_ids,omitempty"`
-	// Why it cannot be judged.
-	CannotJudgeReason CannotJudgeReason `protobuf:"varint,6,opt,name=cannot_judge_reason,json=cannotJudgeReason,proto3,enum=defender.integration.v1.CannotJudgeReason" json:"cannot_judge_reason,omitempty"`
-	// The device that it rests on, with its last report.
-	Device *Device `protobuf:"bytes,7,opt,name=device,proto3" json:"device,omitempty"`
-	// Why, in words.
-	Explanation   string `protobuf:"bytes,8,opt,name=explanation,proto3" json:"explanation,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ActorVerdict) Reset() {
-	*x = ActorVerdict{}
-	mi := &file_defender_integration_v1_stream_proto_msgTypes[12]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ActorVerdict) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ActorVerdict) ProtoMessage() {}
-
-func (x *ActorVerdict) ProtoReflect() protoreflect.Message {
-	mi := &file_defender_integration_v1_stream_proto_msgTypes[12]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ActorVerdict.ProtoReflect.Descriptor instead.
-func (*ActorVerdict) Descriptor() ([]byte, []int) {
-	return file_defender_integration_v1_stream_proto_rawDescGZIP(), []int{12}
-}
-
-func (x *ActorVerdict) GetActorId() string {
-	if x != nil {
-		return x.ActorId
-	}
-	return ""
-}
-
-func (x *ActorVerdict) GetVerdict() Verdict {
-	if x != nil {
-		return x.Verdict
-	}
-	return Verdict_VERDICT_UNSPECIFIED
-}
-
-func (x *ActorVerdict) GetOutcome() Outcome {
-	if x != nil {
-		return x.Outcome
-	}
-	return Outcome_OUTCOME_UNSPECIFIED
-}
-
-func (x *ActorVerdict) GetDecidingAlertId() string {
-	if x != nil {
-		return x.DecidingAlertId
-	}
-	return ""
-}
-
-func (x *ActorVerdict) GetCountingAlertIds() []string {
-	if x != nil {
-		return x.CountingAlertIds
-	}
-	return nil
-}
-
-func (x *ActorVerdict) GetCannotJudgeReason() CannotJudgeReason {
-	if x != nil {
-		return x.CannotJudgeReason
-	}
-	return CannotJudgeReason_CANNOT_JUDGE_REASON_UNSPECIFIED
-}
-
-func (x *ActorVerdict) GetDevice() *Device {
-	if x != nil {
-		return x.Device
-	}
-	return nil
-}
-
-func (x *ActorVerdict) GetExplanation() string {
-	if x != nil {
-		return x.Explanation
-	}
-	return ""
-}
-
 var File_defender_integration_v1_stream_proto protoreflect.FileDescriptor
 
 const file_defender_integration_v1_stream_proto_rawDesc = "" +
 	"\n" +
-	"$defender/integration/v1/stream.proto\x12\x17defender.integration.v1\x1a\x1bbuf/validate/validate.proto\x1a#defender/integration/v1/alert.proto\x1a$defender/integration/v1/device.proto\x1a)defender/integration/v1/integration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe4\x05\n" +
+	"$defender/integration/v1/stream.proto\x12\x17defender.integration.v1\x1a\x1bbuf/validate/validate.proto\x1a#defender/integration/v1/alert.proto\x1a)defender/integration/v1/attribution.proto\x1a$defender/integration/v1/device.proto\x1a)defender/integration/v1/integration.proto\x1a%defender/integration/v1/verdict.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9d\x06\n" +
 	"\x05Actor\x12%\n" +
 	"\bactor_id\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\aactorId\x12%\n" +
@@ -1620,36 +1326,49 @@ const file_defender_integration_v1_stream_proto_rawDesc = "" +
 	"\x14alternate_host_names\x18\x04 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10\x10\"\ar\x05\x10\x01\x18\xfd\x01R\x12alternateHostNames\x121\n" +
 	"\fip_addresses\x18\x05 \x03(\tB\x0e\xbaH\v\x92\x01\b\x10 \"\x04r\x02p\x01R\vipAddresses\x12?\n" +
 	"\rmde_device_id\x18\x06 \x01(\tB\x1b\xbaH\x18r\x162\x14^([0-9A-Fa-f]{40})?$R\vmdeDeviceId\x12f\n" +
-	"\x0fentra_device_id\x18\a \x01(\tB>\xbaH;r927^([0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})?$R\rentraDeviceId:\xbf\x02\xbaH\xbb\x02\x1a\xb8\x02\n" +
+	"\x0fentra_device_id\x18\a \x01(\tB>\xbaH;r927^([0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})?$R\rentraDeviceId\x127\n" +
+	"\x06traces\x18\b \x01(\v2\x1f.defender.integration.v1.TracesR\x06traces:\xbf\x02\xbaH\xbb\x02\x1a\xb8\x02\n" +
 	"\x0eactor.identity\x12tneeds at least one of host_name, fq_host_name, alternate_host_names, ip_addresses, mde_device_id and entra_device_id\x1a\xaf\x01this.host_name != '' || this.fq_host_name != '' || size(this.alternate_host_names) > 0 || size(this.ip_addresses) > 0 || this.mde_device_id != '' || this.entra_device_id != ''\"\xde\x03\n" +
 	"\x06Window\x12I\n" +
 	"\n" +
 	"start_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampB\x0e\xbaH\v\xb2\x01\b2\x06\b\x80\x87\xb5\xc3\x03R\tstartTime\x12E\n" +
 	"\bend_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x0e\xbaH\v\xb2\x01\b\"\x06\b\x80\xae\x99\xa4\x0fR\aendTime:\xc1\x02\xbaH\xbd\x02\x1a\x9d\x01\n" +
 	"\x11window.start_time\x126a window with an end_time needs a start_time before it\x1aP!has(this.end_time) || (has(this.start_time) && this.start_time < this.end_time)\x1a\x9a\x01\n" +
-	"\rwindow.length\x12$a window may be at most 30 days long\x1ac!has(this.end_time) || !has(this.start_time) || this.end_time - this.start_time <= duration('720h')\"\xc8\x01\n" +
+	"\rwindow.length\x12$a window may be at most 30 days long\x1ac!has(this.end_time) || !has(this.start_time) || this.end_time - this.start_time <= duration('720h')\"\x90\x02\n" +
 	"\vActorsEvent\x12;\n" +
 	"\x06actors\x18\x01 \x03(\v2#.defender.integration.v1.ActorStateR\x06actors\x12@\n" +
 	"\x0elooked_up_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\flookedUpTime\x12:\n" +
-	"\aproblem\x18\x03 \x01(\v2 .defender.integration.v1.ProblemR\aproblem\"\xd3\x03\n" +
+	"\aproblem\x18\x03 \x01(\v2 .defender.integration.v1.ProblemR\aproblem\x12F\n" +
+	"\x11open_alerts_since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x0fopenAlertsSince\"\xc2\x04\n" +
 	"\n" +
 	"ActorState\x12\x19\n" +
 	"\bactor_id\x18\x01 \x01(\tR\aactorId\x12K\n" +
 	"\tknowledge\x18\x02 \x01(\x0e2-.defender.integration.v1.ActorState.KnowledgeR\tknowledge\x12>\n" +
 	"\adevices\x18\x03 \x03(\v2$.defender.integration.v1.ActorDeviceR\adevices\x12\x1c\n" +
 	"\tjudgeable\x18\x04 \x01(\bR\tjudgeable\x12Z\n" +
-	"\x13cannot_judge_reason\x18\x05 \x01(\x0e2*.defender.integration.v1.CannotJudgeReasonR\x11cannotJudgeReason\"\xa2\x01\n" +
+	"\x13cannot_judge_reason\x18\x05 \x01(\x0e2*.defender.integration.v1.CannotJudgeReasonR\x11cannotJudgeReason\x12C\n" +
+	"\vopen_alerts\x18\x06 \x03(\v2\".defender.integration.v1.OpenAlertR\n" +
+	"openAlerts\x12(\n" +
+	"\x10open_alert_count\x18\a \x01(\x05R\x0eopenAlertCount\"\xa2\x01\n" +
 	"\tKnowledge\x12\x19\n" +
 	"\x15KNOWLEDGE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11KNOWLEDGE_PENDING\x10\x01\x12\x13\n" +
 	"\x0fKNOWLEDGE_KNOWN\x10\x02\x12\x15\n" +
 	"\x11KNOWLEDGE_UNKNOWN\x10\x03\x12\x17\n" +
 	"\x13KNOWLEDGE_AMBIGUOUS\x10\x04\x12\x1e\n" +
-	"\x1aKNOWLEDGE_NO_DEVICE_SOURCE\x10\x05\"\x9e\x01\n" +
+	"\x1aKNOWLEDGE_NO_DEVICE_SOURCE\x10\x05\"\xc9\x02\n" +
+	"\tOpenAlert\x12\x19\n" +
+	"\balert_id\x18\x01 \x01(\tR\aalertId\x12\x14\n" +
+	"\x05title\x18\x02 \x01(\tR\x05title\x12<\n" +
+	"\x06status\x18\x03 \x01(\x0e2$.defender.integration.v1.AlertStatusR\x06status\x12=\n" +
+	"\fcreated_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vcreatedTime\x12H\n" +
+	"\x12last_activity_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x10lastActivityTime\x12D\n" +
+	"\x10last_update_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x0elastUpdateTime\"\xc9\x01\n" +
 	"\vActorDevice\x127\n" +
 	"\x06device\x18\x01 \x01(\v2\x1f.defender.integration.v1.DeviceR\x06device\x128\n" +
 	"\amatches\x18\x02 \x03(\v2\x1e.defender.integration.v1.MatchR\amatches\x12\x1c\n" +
-	"\tpreferred\x18\x03 \x01(\bR\tpreferred\"\xf4\x05\n" +
+	"\tpreferred\x18\x03 \x01(\bR\tpreferred\x12)\n" +
+	"\x11shown_by_alert_id\x18\x04 \x01(\tR\x0eshownByAlertId\"\xc3\a\n" +
 	"\n" +
 	"AlertEvent\x12<\n" +
 	"\x04kind\x18\x01 \x01(\x0e2(.defender.integration.v1.AlertEvent.KindR\x04kind\x124\n" +
@@ -1665,28 +1384,35 @@ const file_defender_integration_v1_stream_proto_rawDesc = "" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\bseenTime\x12\x12\n" +
 	"\x04late\x18\v \x01(\bR\x04late\x12A\n" +
 	"\x0echanged_fields\x18\f \x01(\v2\x1a.google.protobuf.FieldMaskR\rchangedFields\x12!\n" +
-	"\farrived_late\x18\r \x01(\bR\varrivedLate\"<\n" +
+	"\farrived_late\x18\r \x01(\bR\varrivedLate\x12E\n" +
+	"\bprevious\x18\x0e \x01(\v2).defender.integration.v1.PreviousRevisionR\bprevious\x12%\n" +
+	"\x0eadded_evidence\x18\x0f \x03(\tR\raddedEvidence\x120\n" +
+	"\x14activity_by_creation\x18\x10 \x01(\bR\x12activityByCreation\x12-\n" +
+	"\x04away\x18\x11 \x01(\v2\x19.google.protobuf.DurationR\x04away\"<\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\f\n" +
 	"\bKIND_NEW\x10\x01\x12\x10\n" +
-	"\fKIND_UPDATED\x10\x02\"\x90\x01\n" +
+	"\fKIND_UPDATED\x10\x02\"\xe8\x01\n" +
+	"\x10PreviousRevision\x12<\n" +
+	"\x06status\x18\x01 \x01(\x0e2$.defender.integration.v1.AlertStatusR\x06status\x12:\n" +
+	"\aoutcome\x18\x02 \x01(\x0e2 .defender.integration.v1.OutcomeR\aoutcome\x12=\n" +
+	"\bactivity\x18\x03 \x01(\x0e2!.defender.integration.v1.ActivityR\bactivity\x12\x1b\n" +
+	"\tactor_ids\x18\x04 \x03(\tR\bactorIds\"\x90\x01\n" +
 	"\bOmission\x12\x19\n" +
 	"\braw_size\x18\x01 \x01(\x03R\arawSize\x12\x1d\n" +
 	"\n" +
 	"raw_sha256\x18\x02 \x01(\tR\trawSha256\x12\x1f\n" +
 	"\vraw_omitted\x18\x03 \x01(\bR\n" +
 	"rawOmitted\x12)\n" +
-	"\x10evidence_omitted\x18\x04 \x01(\x05R\x0fevidenceOmitted\"\x97\x01\n" +
+	"\x10evidence_omitted\x18\x04 \x01(\x05R\x0fevidenceOmitted\"\xa5\x02\n" +
 	"\n" +
 	"ActorMatch\x12\x19\n" +
 	"\bactor_id\x18\x01 \x01(\tR\aactorId\x128\n" +
 	"\amatches\x18\x02 \x03(\v2\x1e.defender.integration.v1.MatchR\amatches\x12\x1c\n" +
 	"\tambiguous\x18\x03 \x01(\bR\tambiguous\x12\x16\n" +
-	"\x06counts\x18\x04 \x01(\bR\x06counts\"\x96\x01\n" +
-	"\x11OutcomeAssessment\x12:\n" +
-	"\aoutcome\x18\x01 \x01(\x0e2 .defender.integration.v1.OutcomeR\aoutcome\x12#\n" +
-	"\revidence_path\x18\x02 \x01(\tR\fevidencePath\x12 \n" +
-	"\vexplanation\x18\x03 \x01(\tR\vexplanation\"\xd8\x05\n" +
+	"\x06counts\x18\x04 \x01(\bR\x06counts\x12F\n" +
+	"\vattribution\x18\x05 \x01(\v2$.defender.integration.v1.AttributionR\vattribution\x12D\n" +
+	"\aoutcome\x18\x06 \x01(\v2*.defender.integration.v1.OutcomeAssessmentR\aoutcome\"\xd8\x05\n" +
 	"\rProgressEvent\x12B\n" +
 	"\x05phase\x18\x01 \x01(\x0e2,.defender.integration.v1.ProgressEvent.PhaseR\x05phase\x123\n" +
 	"\x05pairs\x18\x02 \x03(\v2\x1d.defender.integration.v1.PairR\x05pairs\x12@\n" +
@@ -1707,54 +1433,7 @@ const file_defender_integration_v1_stream_proto_rawDesc = "" +
 	"\bGapEvent\x129\n" +
 	"\n" +
 	"floor_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\tfloorTime\x12 \n" +
-	"\vexplanation\x18\x02 \x01(\tR\vexplanation\"\x9d\x02\n" +
-	"\x0eCompletedEvent\x123\n" +
-	"\x04pair\x18\x01 \x01(\v2\x1d.defender.integration.v1.PairH\x00R\x04pair\x12I\n" +
-	"\x0efailed_closing\x18\x02 \x01(\v2 .defender.integration.v1.ProblemH\x00R\rfailedClosing\x12A\n" +
-	"\bverdicts\x18\x03 \x03(\v2%.defender.integration.v1.ActorVerdictR\bverdicts\x12\x16\n" +
-	"\x06alerts\x18\x04 \x01(\x03R\x06alerts\x12'\n" +
-	"\x0fcounting_alerts\x18\x05 \x01(\x03R\x0ecountingAlertsB\a\n" +
-	"\x05proof\"\xb2\x03\n" +
-	"\fActorVerdict\x12\x19\n" +
-	"\bactor_id\x18\x01 \x01(\tR\aactorId\x12:\n" +
-	"\averdict\x18\x02 \x01(\x0e2 .defender.integration.v1.VerdictR\averdict\x12:\n" +
-	"\aoutcome\x18\x03 \x01(\x0e2 .defender.integration.v1.OutcomeR\aoutcome\x12*\n" +
-	"\x11deciding_alert_id\x18\x04 \x01(\tR\x0fdecidingAlertId\x12,\n" +
-	"\x12counting_alert_ids\x18\x05 \x03(\tR\x10countingAlertIds\x12Z\n" +
-	"\x13cannot_judge_reason\x18\x06 \x01(\x0e2*.defender.integration.v1.CannotJudgeReasonR\x11cannotJudgeReason\x127\n" +
-	"\x06device\x18\a \x01(\v2\x1f.defender.integration.v1.DeviceR\x06device\x12 \n" +
-	"\vexplanation\x18\b \x01(\tR\vexplanation*\x8c\x01\n" +
-	"\bActivity\x12\x18\n" +
-	"\x14ACTIVITY_UNSPECIFIED\x10\x00\x12\x16\n" +
-	"\x12ACTIVITY_IN_WINDOW\x10\x01\x12\x18\n" +
-	"\x14ACTIVITY_REACTIVATED\x10\x02\x12\x19\n" +
-	"\x15ACTIVITY_PRE_EXISTING\x10\x03\x12\x19\n" +
-	"\x15ACTIVITY_AFTER_WINDOW\x10\x04*\x91\x01\n" +
-	"\aOutcome\x12\x17\n" +
-	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x15\n" +
-	"\x11OUTCOME_PREVENTED\x10\x01\x12\x13\n" +
-	"\x0fOUTCOME_BLOCKED\x10\x02\x12\x16\n" +
-	"\x12OUTCOME_REMEDIATED\x10\x03\x12\x14\n" +
-	"\x10OUTCOME_DETECTED\x10\x04\x12\x13\n" +
-	"\x0fOUTCOME_UNKNOWN\x10\x05*\x98\x01\n" +
-	"\aVerdict\x12\x17\n" +
-	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x15\n" +
-	"\x11VERDICT_PREVENTED\x10\x01\x12\x14\n" +
-	"\x10VERDICT_DETECTED\x10\x02\x12\x19\n" +
-	"\x15VERDICT_DETECTED_LATE\x10\x03\x12\x12\n" +
-	"\x0eVERDICT_MISSED\x10\x04\x12\x18\n" +
-	"\x14VERDICT_CANNOT_JUDGE\x10\x05*\xb6\x03\n" +
-	"\x11CannotJudgeReason\x12#\n" +
-	"\x1fCANNOT_JUDGE_REASON_UNSPECIFIED\x10\x00\x12(\n" +
-	"$CANNOT_JUDGE_REASON_NO_DEVICE_SOURCE\x10\x01\x12,\n" +
-	"(CANNOT_JUDGE_REASON_DEVICE_LOOKUP_FAILED\x10\x02\x12&\n" +
-	"\"CANNOT_JUDGE_REASON_DEVICE_UNKNOWN\x10\x03\x12,\n" +
-	"(CANNOT_JUDGE_REASON_DEVICE_NOT_ONBOARDED\x10\x04\x12%\n" +
-	"!CANNOT_JUDGE_REASON_DEVICE_SILENT\x10\x05\x12!\n" +
-	"\x1dCANNOT_JUDGE_REASON_AMBIGUOUS\x10\x06\x12-\n" +
-	")CANNOT_JUDGE_REASON_COLLECTION_INCOMPLETE\x10\a\x12&\n" +
-	"\"CANNOT_JUDGE_REASON_DEVICE_PENDING\x10\b\x12-\n" +
-	")CANNOT_JUDGE_REASON_API_PROVES_NO_ABSENCE\x10\tB\xe8\x01\n" +
+	"\vexplanation\x18\x02 \x01(\tR\vexplanationB\xe8\x01\n" +
 	"\x1bcom.defender.integration.v1B\vStreamProtoP\x01Z>defender-integration/gen/defender/integration/v1;integrationv1\xa2\x02\x03DIX\xaa\x02\x17Defender.Integration.V1\xca\x02\x17Defender\\Integration\\V1\xe2\x02#Defender\\Integration\\V1\\GPBMetadata\xea\x02\x19Defender::Integration::V1b\x06proto3"
 
 var (
@@ -1769,82 +1448,91 @@ func file_defender_integration_v1_stream_proto_rawDescGZIP() []byte {
 	return file_defender_integration_v1_stream_proto_rawDescData
 }
 
-var file_defender_integration_v1_stream_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_defender_integration_v1_stream_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_defender_integration_v1_stream_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_defender_integration_v1_stream_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_defender_integration_v1_stream_proto_goTypes = []any{
-	(Activity)(0),                 // 0: defender.integration.v1.Activity
-	(Outcome)(0),                  // 1: defender.integration.v1.Outcome
-	(Verdict)(0),                  // 2: defender.integration.v1.Verdict
-	(CannotJudgeReason)(0),        // 3: defender.integration.v1.CannotJudgeReason
-	(ActorState_Knowledge)(0),     // 4: defender.integration.v1.ActorState.Knowledge
-	(AlertEvent_Kind)(0),          // 5: defender.integration.v1.AlertEvent.Kind
-	(ProgressEvent_Phase)(0),      // 6: defender.integration.v1.ProgressEvent.Phase
-	(*Actor)(nil),                 // 7: defender.integration.v1.Actor
-	(*Window)(nil),                // 8: defender.integration.v1.Window
-	(*ActorsEvent)(nil),           // 9: defender.integration.v1.ActorsEvent
-	(*ActorState)(nil),            // 10: defender.integration.v1.ActorState
-	(*ActorDevice)(nil),           // 11: defender.integration.v1.ActorDevice
-	(*AlertEvent)(nil),            // 12: defender.integration.v1.AlertEvent
-	(*Omission)(nil),              // 13: defender.integration.v1.Omission
-	(*ActorMatch)(nil),            // 14: defender.integration.v1.ActorMatch
-	(*OutcomeAssessment)(nil),     // 15: defender.integration.v1.OutcomeAssessment
-	(*ProgressEvent)(nil),         // 16: defender.integration.v1.ProgressEvent
-	(*GapEvent)(nil),              // 17: defender.integration.v1.GapEvent
-	(*CompletedEvent)(nil),        // 18: defender.integration.v1.CompletedEvent
-	(*ActorVerdict)(nil),          // 19: defender.integration.v1.ActorVerdict
-	(*timestamppb.Timestamp)(nil), // 20: google.protobuf.Timestamp
-	(*Problem)(nil),               // 21: defender.integration.v1.Problem
-	(*Device)(nil),                // 22: defender.integration.v1.Device
-	(*Match)(nil),                 // 23: defender.integration.v1.Match
-	(*Alert)(nil),                 // 24: defender.integration.v1.Alert
+	(ActorState_Knowledge)(0),     // 0: defender.integration.v1.ActorState.Knowledge
+	(AlertEvent_Kind)(0),          // 1: defender.integration.v1.AlertEvent.Kind
+	(ProgressEvent_Phase)(0),      // 2: defender.integration.v1.ProgressEvent.Phase
+	(*Actor)(nil),                 // 3: defender.integration.v1.Actor
+	(*Window)(nil),                // 4: defender.integration.v1.Window
+	(*ActorsEvent)(nil),           // 5: defender.integration.v1.ActorsEvent
+	(*ActorState)(nil),            // 6: defender.integration.v1.ActorState
+	(*OpenAlert)(nil),             // 7: defender.integration.v1.OpenAlert
+	(*ActorDevice)(nil),           // 8: defender.integration.v1.ActorDevice
+	(*AlertEvent)(nil),            // 9: defender.integration.v1.AlertEvent
+	(*PreviousRevision)(nil),      // 10: defender.integration.v1.PreviousRevision
+	(*Omission)(nil),              // 11: defender.integration.v1.Omission
+	(*ActorMatch)(nil),            // 12: defender.integration.v1.ActorMatch
+	(*ProgressEvent)(nil),         // 13: defender.integration.v1.ProgressEvent
+	(*GapEvent)(nil),              // 14: defender.integration.v1.GapEvent
+	(*Traces)(nil),                // 15: defender.integration.v1.Traces
+	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
+	(*Problem)(nil),               // 17: defender.integration.v1.Problem
+	(CannotJudgeReason)(0),        // 18: defender.integration.v1.CannotJudgeReason
+	(AlertStatus)(0),              // 19: defender.integration.v1.AlertStatus
+	(*Device)(nil),                // 20: defender.integration.v1.Device
+	(*Match)(nil),                 // 21: defender.integration.v1.Match
+	(*Alert)(nil),                 // 22: defender.integration.v1.Alert
+	(Activity)(0),                 // 23: defender.integration.v1.Activity
+	(*OutcomeAssessment)(nil),     // 24: defender.integration.v1.OutcomeAssessment
 	(*fieldmaskpb.FieldMask)(nil), // 25: google.protobuf.FieldMask
-	(*Pair)(nil),                  // 26: defender.integration.v1.Pair
-	(*BudgetLeft)(nil),            // 27: defender.integration.v1.BudgetLeft
+	(*durationpb.Duration)(nil),   // 26: google.protobuf.Duration
+	(Outcome)(0),                  // 27: defender.integration.v1.Outcome
+	(*Attribution)(nil),           // 28: defender.integration.v1.Attribution
+	(*Pair)(nil),                  // 29: defender.integration.v1.Pair
+	(*BudgetLeft)(nil),            // 30: defender.integration.v1.BudgetLeft
 }
 var file_defender_integration_v1_stream_proto_depIdxs = []int32{
-	20, // 0: defender.integration.v1.Window.start_time:type_name -> google.protobuf.Timestamp
-	20, // 1: defender.integration.v1.Window.end_time:type_name -> google.protobuf.Timestamp
-	10, // 2: defender.integration.v1.ActorsEvent.actors:type_name -> defender.integration.v1.ActorState
-	20, // 3: defender.integration.v1.ActorsEvent.looked_up_time:type_name -> google.protobuf.Timestamp
-	21, // 4: defender.integration.v1.ActorsEvent.problem:type_name -> defender.integration.v1.Problem
-	4,  // 5: defender.integration.v1.ActorState.knowledge:type_name -> defender.integration.v1.ActorState.Knowledge
-	11, // 6: defender.integration.v1.ActorState.devices:type_name -> defender.integration.v1.ActorDevice
-	3,  // 7: defender.integration.v1.ActorState.cannot_judge_reason:type_name -> defender.integration.v1.CannotJudgeReason
-	22, // 8: defender.integration.v1.ActorDevice.device:type_name -> defender.integration.v1.Device
-	23, // 9: defender.integration.v1.ActorDevice.matches:type_name -> defender.integration.v1.Match
-	5,  // 10: defender.integration.v1.AlertEvent.kind:type_name -> defender.integration.v1.AlertEvent.Kind
-	24, // 11: defender.integration.v1.AlertEvent.alert:type_name -> defender.integration.v1.Alert
-	13, // 12: defender.integration.v1.AlertEvent.omission:type_name -> defender.integration.v1.Omission
-	14, // 13: defender.integration.v1.AlertEvent.actors:type_name -> defender.integration.v1.ActorMatch
-	0,  // 14: defender.integration.v1.AlertEvent.activity:type_name -> defender.integration.v1.Activity
-	15, // 15: defender.integration.v1.AlertEvent.outcome:type_name -> defender.integration.v1.OutcomeAssessment
-	20, // 16: defender.integration.v1.AlertEvent.first_seen_time:type_name -> google.protobuf.Timestamp
-	20, // 17: defender.integration.v1.AlertEvent.seen_time:type_name -> google.protobuf.Timestamp
-	25, // 18: defender.integration.v1.AlertEvent.changed_fields:type_name -> google.protobuf.FieldMask
-	23, // 19: defender.integration.v1.ActorMatch.matches:type_name -> defender.integration.v1.Match
-	1,  // 20: defender.integration.v1.OutcomeAssessment.outcome:type_name -> defender.integration.v1.Outcome
-	6,  // 21: defender.integration.v1.ProgressEvent.phase:type_name -> defender.integration.v1.ProgressEvent.Phase
-	26, // 22: defender.integration.v1.ProgressEvent.pairs:type_name -> defender.integration.v1.Pair
-	20, // 23: defender.integration.v1.ProgressEvent.next_poll_time:type_name -> google.protobuf.Timestamp
-	20, // 24: defender.integration.v1.ProgressEvent.throttled_until:type_name -> google.protobuf.Timestamp
-	21, // 25: defender.integration.v1.ProgressEvent.problem:type_name -> defender.integration.v1.Problem
-	20, // 26: defender.integration.v1.ProgressEvent.closing_due_time:type_name -> google.protobuf.Timestamp
-	27, // 27: defender.integration.v1.ProgressEvent.budget:type_name -> defender.integration.v1.BudgetLeft
-	20, // 28: defender.integration.v1.ProgressEvent.covered_since:type_name -> google.protobuf.Timestamp
-	20, // 29: defender.integration.v1.ProgressEvent.reading_back_to:type_name -> google.protobuf.Timestamp
-	20, // 30: defender.integration.v1.GapEvent.floor_time:type_name -> google.protobuf.Timestamp
-	26, // 31: defender.integration.v1.CompletedEvent.pair:type_name -> defender.integration.v1.Pair
-	21, // 32: defender.integration.v1.CompletedEvent.failed_closing:type_name -> defender.integration.v1.Problem
-	19, // 33: defender.integration.v1.CompletedEvent.verdicts:type_name -> defender.integration.v1.ActorVerdict
-	2,  // 34: defender.integration.v1.ActorVerdict.verdict:type_name -> defender.integration.v1.Verdict
-	1,  // 35: defender.integration.v1.ActorVerdict.outcome:type_name -> defender.integration.v1.Outcome
-	3,  // 36: defender.integration.v1.ActorVerdict.cannot_judge_reason:type_name -> defender.integration.v1.CannotJudgeReason
-	22, // 37: defender.integration.v1.ActorVerdict.device:type_name -> defender.integration.v1.Device
-	38, // [38:38] is the sub-list for method output_type
-	38, // [38:38] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	15, // 0: defender.integration.v1.Actor.traces:type_name -> defender.integration.v1.Traces
+	16, // 1: defender.integration.v1.Window.start_time:type_name -> google.protobuf.Timestamp
+	16, // 2: defender.integration.v1.Window.end_time:type_name -> google.protobuf.Timestamp
+	6,  // 3: defender.integration.v1.ActorsEvent.actors:type_name -> defender.integration.v1.ActorState
+	16, // 4: defender.integration.v1.ActorsEvent.looked_up_time:type_name -> google.protobuf.Timestamp
+	17, // 5: defender.integration.v1.ActorsEvent.problem:type_name -> defender.integration.v1.Problem
+	16, // 6: defender.integration.v1.ActorsEvent.open_alerts_since:type_name -> google.protobuf.Timestamp
+	0,  // 7: defender.integration.v1.ActorState.knowledge:type_name -> defender.integration.v1.ActorState.Knowledge
+	8,  // 8: defender.integration.v1.ActorState.devices:type_name -> defender.integration.v1.ActorDevice
+	18, // 9: defender.integration.v1.ActorState.cannot_judge_reason:type_name -> defender.integration.v1.CannotJudgeReason
+	7,  // 10: defender.integration.v1.ActorState.open_alerts:type_name -> defender.integration.v1.OpenAlert
+	19, // 11: defender.integration.v1.OpenAlert.status:type_name -> defender.integration.v1.AlertStatus
+	16, // 12: defender.integration.v1.OpenAlert.created_time:type_name -> google.protobuf.Timestamp
+	16, // 13: defender.integration.v1.OpenAlert.last_activity_time:type_name -> google.protobuf.Timestamp
+	16, // 14: defender.integration.v1.OpenAlert.last_update_time:type_name -> google.protobuf.Timestamp
+	20, // 15: defender.integration.v1.ActorDevice.device:type_name -> defender.integration.v1.Device
+	21, // 16: defender.integration.v1.ActorDevice.matches:type_name -> defender.integration.v1.Match
+	1,  // 17: defender.integration.v1.AlertEvent.kind:type_name -> defender.integration.v1.AlertEvent.Kind
+	22, // 18: defender.integration.v1.AlertEvent.alert:type_name -> defender.integration.v1.Alert
+	11, // 19: defender.integration.v1.AlertEvent.omission:type_name -> defender.integration.v1.Omission
+	12, // 20: defender.integration.v1.AlertEvent.actors:type_name -> defender.integration.v1.ActorMatch
+	23, // 21: defender.integration.v1.AlertEvent.activity:type_name -> defender.integration.v1.Activity
+	24, // 22: defender.integration.v1.AlertEvent.outcome:type_name -> defender.integration.v1.OutcomeAssessment
+	16, // 23: defender.integration.v1.AlertEvent.first_seen_time:type_name -> google.protobuf.Timestamp
+	16, // 24: defender.integration.v1.AlertEvent.seen_time:type_name -> google.protobuf.Timestamp
+	25, // 25: defender.integration.v1.AlertEvent.changed_fields:type_name -> google.protobuf.FieldMask
+	10, // 26: defender.integration.v1.AlertEvent.previous:type_name -> defender.integration.v1.PreviousRevision
+	26, // 27: defender.integration.v1.AlertEvent.away:type_name -> google.protobuf.Duration
+	19, // 28: defender.integration.v1.PreviousRevision.status:type_name -> defender.integration.v1.AlertStatus
+	27, // 29: defender.integration.v1.PreviousRevision.outcome:type_name -> defender.integration.v1.Outcome
+	23, // 30: defender.integration.v1.PreviousRevision.activity:type_name -> defender.integration.v1.Activity
+	21, // 31: defender.integration.v1.ActorMatch.matches:type_name -> defender.integration.v1.Match
+	28, // 32: defender.integration.v1.ActorMatch.attribution:type_name -> defender.integration.v1.Attribution
+	24, // 33: defender.integration.v1.ActorMatch.outcome:type_name -> defender.integration.v1.OutcomeAssessment
+	2,  // 34: defender.integration.v1.ProgressEvent.phase:type_name -> defender.integration.v1.ProgressEvent.Phase
+	29, // 35: defender.integration.v1.ProgressEvent.pairs:type_name -> defender.integration.v1.Pair
+	16, // 36: defender.integration.v1.ProgressEvent.next_poll_time:type_name -> google.protobuf.Timestamp
+	16, // 37: defender.integration.v1.ProgressEvent.throttled_until:type_name -> google.protobuf.Timestamp
+	17, // 38: defender.integration.v1.ProgressEvent.problem:type_name -> defender.integration.v1.Problem
+	16, // 39: defender.integration.v1.ProgressEvent.closing_due_time:type_name -> google.protobuf.Timestamp
+	30, // 40: defender.integration.v1.ProgressEvent.budget:type_name -> defender.integration.v1.BudgetLeft
+	16, // 41: defender.integration.v1.ProgressEvent.covered_since:type_name -> google.protobuf.Timestamp
+	16, // 42: defender.integration.v1.ProgressEvent.reading_back_to:type_name -> google.protobuf.Timestamp
+	16, // 43: defender.integration.v1.GapEvent.floor_time:type_name -> google.protobuf.Timestamp
+	44, // [44:44] is the sub-list for method output_type
+	44, // [44:44] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_defender_integration_v1_stream_proto_init() }
@@ -1853,19 +1541,17 @@ func file_defender_integration_v1_stream_proto_init() {
 		return
 	}
 	file_defender_integration_v1_alert_proto_init()
+	file_defender_integration_v1_attribution_proto_init()
 	file_defender_integration_v1_device_proto_init()
 	file_defender_integration_v1_integration_proto_init()
-	file_defender_integration_v1_stream_proto_msgTypes[11].OneofWrappers = []any{
-		(*CompletedEvent_Pair)(nil),
-		(*CompletedEvent_FailedClosing)(nil),
-	}
+	file_defender_integration_v1_verdict_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_defender_integration_v1_stream_proto_rawDesc), len(file_defender_integration_v1_stream_proto_rawDesc)),
-			NumEnums:      7,
-			NumMessages:   13,
+			NumEnums:      3,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

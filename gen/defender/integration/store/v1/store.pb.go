@@ -178,7 +178,9 @@ type Revision struct {
 	// The sequence of the alert's revision before this one; 0 where the journal has none.
 	PreviousSequence uint64 `protobuf:"varint,10,opt,name=previous_sequence,json=previousSequence,proto3" json:"previous_sequence,omitempty"`
 	// Polling had passed its last update when it was read: Microsoft showed it late.
-	ArrivedLate   bool `protobuf:"varint,11,opt,name=arrived_late,json=arrivedLate,proto3" json:"arrived_late,omitempty"`
+	ArrivedLate bool `protobuf:"varint,11,opt,name=arrived_late,json=arrivedLate,proto3" json:"arrived_late,omitempty"`
+	// For how much of the time between its last update and its reading nobody read.
+	Away          *durationpb.Duration `protobuf:"bytes,12,opt,name=away,proto3" json:"away,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -288,6 +290,13 @@ func (x *Revision) GetArrivedLate() bool {
 		return x.ArrivedLate
 	}
 	return false
+}
+
+func (x *Revision) GetAway() *durationpb.Duration {
+	if x != nil {
+		return x.Away
+	}
+	return nil
 }
 
 // DeviceFact is what a device source says of a device.
@@ -898,6 +907,8 @@ type ResumeToken struct {
 	Completed bool `protobuf:"varint,9,opt,name=completed,proto3" json:"completed,omitempty"`
 	// The integration's id.
 	IntegrationId string `protobuf:"bytes,10,opt,name=integration_id,json=integrationId,proto3" json:"integration_id,omitempty"`
+	// The verdicts of the last completed, one byte for each Actor in the order of their ids; empty where there was none.
+	Verdicts      []byte `protobuf:"bytes,11,opt,name=verdicts,proto3" json:"verdicts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1002,6 +1013,13 @@ func (x *ResumeToken) GetIntegrationId() string {
 	return ""
 }
 
+func (x *ResumeToken) GetVerdicts() []byte {
+	if x != nil {
+		return x.Verdicts
+	}
+	return nil
+}
+
 // Block is a number of calls that may have been made from a time on.
 type Ledger_Block struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1064,7 +1082,7 @@ type ResumeToken_Binding struct {
 	Actors []byte `protobuf:"bytes,1,opt,name=actors,proto3" json:"actors,omitempty"`
 	// The hash of the window.
 	Window []byte `protobuf:"bytes,2,opt,name=window,proto3" json:"window,omitempty"`
-	// The hash of wait, tolerance and on_time.
+	// The hash of wait, tolerance, on_time and min_confidence.
 	Thresholds    []byte `protobuf:"bytes,3,opt,name=thresholds,proto3" json:"thresholds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1134,7 +1152,7 @@ const file_defender_integration_store_v1_store_proto_rawDesc = "" +
 	"deviceFact\x12>\n" +
 	"\x04pair\x18\x04 \x01(\v2(.defender.integration.store.v1.PairProofH\x00R\x04pair\x12U\n" +
 	"\x0efailed_closing\x18\x05 \x01(\v2,.defender.integration.store.v1.FailedClosingH\x00R\rfailedClosingB\x06\n" +
-	"\x04body\"\xed\x03\n" +
+	"\x04body\"\x9c\x04\n" +
 	"\bRevision\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12!\n" +
 	"\fcontent_hash\x18\x02 \x01(\fR\vcontentHash\x12\x19\n" +
@@ -1147,7 +1165,8 @@ const file_defender_integration_store_v1_store_proto_rawDesc = "" +
 	"\bomission\x18\t \x01(\v2!.defender.integration.v1.OmissionR\bomission\x12+\n" +
 	"\x11previous_sequence\x18\n" +
 	" \x01(\x04R\x10previousSequence\x12!\n" +
-	"\farrived_late\x18\v \x01(\bR\varrivedLate\"\xb5\x01\n" +
+	"\farrived_late\x18\v \x01(\bR\varrivedLate\x12-\n" +
+	"\x04away\x18\f \x01(\v2\x19.google.protobuf.DurationR\x04away\"\xb5\x01\n" +
 	"\n" +
 	"DeviceFact\x127\n" +
 	"\x06device\x18\x01 \x01(\v2\x1f.defender.integration.v1.DeviceR\x06device\x12@\n" +
@@ -1194,7 +1213,7 @@ const file_defender_integration_store_v1_store_proto_rawDesc = "" +
 	"\x06blocks\x18\x02 \x03(\v2+.defender.integration.store.v1.Ledger.BlockR\x06blocks\x1aM\n" +
 	"\x05Block\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
-	"\x05calls\x18\x02 \x01(\x03R\x05calls\"\xd9\x03\n" +
+	"\x05calls\x18\x02 \x01(\x03R\x05calls\"\xf5\x03\n" +
 	"\vResumeToken\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x10\n" +
 	"\x03uid\x18\x02 \x01(\tR\x03uid\x12\x1a\n" +
@@ -1207,7 +1226,8 @@ const file_defender_integration_store_v1_store_proto_rawDesc = "" +
 	"\abinding\x18\b \x01(\v22.defender.integration.store.v1.ResumeToken.BindingR\abinding\x12\x1c\n" +
 	"\tcompleted\x18\t \x01(\bR\tcompleted\x12%\n" +
 	"\x0eintegration_id\x18\n" +
-	" \x01(\tR\rintegrationId\x1aY\n" +
+	" \x01(\tR\rintegrationId\x12\x1a\n" +
+	"\bverdicts\x18\v \x01(\fR\bverdicts\x1aY\n" +
 	"\aBinding\x12\x16\n" +
 	"\x06actors\x18\x01 \x01(\fR\x06actors\x12\x16\n" +
 	"\x06window\x18\x02 \x01(\fR\x06window\x12\x1e\n" +
@@ -1247,12 +1267,12 @@ var file_defender_integration_store_v1_store_proto_goTypes = []any{
 	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
 	(*v1.Alert)(nil),              // 14: defender.integration.v1.Alert
 	(*v1.Omission)(nil),           // 15: defender.integration.v1.Omission
-	(*v1.Device)(nil),             // 16: defender.integration.v1.Device
-	(*v1.Pair)(nil),               // 17: defender.integration.v1.Pair
-	(v1.DeviceSource_Kind)(0),     // 18: defender.integration.v1.DeviceSource.Kind
-	(*v1.Problem)(nil),            // 19: defender.integration.v1.Problem
-	(*v1.Integration)(nil),        // 20: defender.integration.v1.Integration
-	(*durationpb.Duration)(nil),   // 21: google.protobuf.Duration
+	(*durationpb.Duration)(nil),   // 16: google.protobuf.Duration
+	(*v1.Device)(nil),             // 17: defender.integration.v1.Device
+	(*v1.Pair)(nil),               // 18: defender.integration.v1.Pair
+	(v1.DeviceSource_Kind)(0),     // 19: defender.integration.v1.DeviceSource.Kind
+	(*v1.Problem)(nil),            // 20: defender.integration.v1.Problem
+	(*v1.Integration)(nil),        // 21: defender.integration.v1.Integration
 }
 var file_defender_integration_store_v1_store_proto_depIdxs = []int32{
 	13, // 0: defender.integration.store.v1.Entry.entry_time:type_name -> google.protobuf.Timestamp
@@ -1265,32 +1285,33 @@ var file_defender_integration_store_v1_store_proto_depIdxs = []int32{
 	13, // 7: defender.integration.store.v1.Revision.first_seen_time:type_name -> google.protobuf.Timestamp
 	14, // 8: defender.integration.store.v1.Revision.alert:type_name -> defender.integration.v1.Alert
 	15, // 9: defender.integration.store.v1.Revision.omission:type_name -> defender.integration.v1.Omission
-	16, // 10: defender.integration.store.v1.DeviceFact.device:type_name -> defender.integration.v1.Device
-	13, // 11: defender.integration.store.v1.DeviceFact.looked_up_time:type_name -> google.protobuf.Timestamp
-	17, // 12: defender.integration.store.v1.PairProof.pair:type_name -> defender.integration.v1.Pair
-	4,  // 13: defender.integration.store.v1.PairProof.devices:type_name -> defender.integration.store.v1.DeviceLookup
-	18, // 14: defender.integration.store.v1.DeviceLookup.kind:type_name -> defender.integration.v1.DeviceSource.Kind
-	13, // 15: defender.integration.store.v1.DeviceLookup.looked_up_time:type_name -> google.protobuf.Timestamp
-	19, // 16: defender.integration.store.v1.DeviceLookup.problem:type_name -> defender.integration.v1.Problem
-	13, // 17: defender.integration.store.v1.FailedClosing.since:type_name -> google.protobuf.Timestamp
-	13, // 18: defender.integration.store.v1.FailedClosing.due:type_name -> google.protobuf.Timestamp
-	19, // 19: defender.integration.store.v1.FailedClosing.problem:type_name -> defender.integration.v1.Problem
-	4,  // 20: defender.integration.store.v1.FailedClosing.devices:type_name -> defender.integration.store.v1.DeviceLookup
-	20, // 21: defender.integration.store.v1.Record.integration:type_name -> defender.integration.v1.Integration
-	13, // 22: defender.integration.store.v1.Checkpoint.floor_time:type_name -> google.protobuf.Timestamp
-	13, // 23: defender.integration.store.v1.Checkpoint.polled_since:type_name -> google.protobuf.Timestamp
-	13, // 24: defender.integration.store.v1.Checkpoint.polled_through:type_name -> google.protobuf.Timestamp
-	13, // 25: defender.integration.store.v1.Checkpoint.covered_since:type_name -> google.protobuf.Timestamp
-	21, // 26: defender.integration.store.v1.Checkpoint.clock:type_name -> google.protobuf.Duration
-	11, // 27: defender.integration.store.v1.Ledger.blocks:type_name -> defender.integration.store.v1.Ledger.Block
-	13, // 28: defender.integration.store.v1.ResumeToken.start_time:type_name -> google.protobuf.Timestamp
-	12, // 29: defender.integration.store.v1.ResumeToken.binding:type_name -> defender.integration.store.v1.ResumeToken.Binding
-	13, // 30: defender.integration.store.v1.Ledger.Block.time:type_name -> google.protobuf.Timestamp
-	31, // [31:31] is the sub-list for method output_type
-	31, // [31:31] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	16, // 10: defender.integration.store.v1.Revision.away:type_name -> google.protobuf.Duration
+	17, // 11: defender.integration.store.v1.DeviceFact.device:type_name -> defender.integration.v1.Device
+	13, // 12: defender.integration.store.v1.DeviceFact.looked_up_time:type_name -> google.protobuf.Timestamp
+	18, // 13: defender.integration.store.v1.PairProof.pair:type_name -> defender.integration.v1.Pair
+	4,  // 14: defender.integration.store.v1.PairProof.devices:type_name -> defender.integration.store.v1.DeviceLookup
+	19, // 15: defender.integration.store.v1.DeviceLookup.kind:type_name -> defender.integration.v1.DeviceSource.Kind
+	13, // 16: defender.integration.store.v1.DeviceLookup.looked_up_time:type_name -> google.protobuf.Timestamp
+	20, // 17: defender.integration.store.v1.DeviceLookup.problem:type_name -> defender.integration.v1.Problem
+	13, // 18: defender.integration.store.v1.FailedClosing.since:type_name -> google.protobuf.Timestamp
+	13, // 19: defender.integration.store.v1.FailedClosing.due:type_name -> google.protobuf.Timestamp
+	20, // 20: defender.integration.store.v1.FailedClosing.problem:type_name -> defender.integration.v1.Problem
+	4,  // 21: defender.integration.store.v1.FailedClosing.devices:type_name -> defender.integration.store.v1.DeviceLookup
+	21, // 22: defender.integration.store.v1.Record.integration:type_name -> defender.integration.v1.Integration
+	13, // 23: defender.integration.store.v1.Checkpoint.floor_time:type_name -> google.protobuf.Timestamp
+	13, // 24: defender.integration.store.v1.Checkpoint.polled_since:type_name -> google.protobuf.Timestamp
+	13, // 25: defender.integration.store.v1.Checkpoint.polled_through:type_name -> google.protobuf.Timestamp
+	13, // 26: defender.integration.store.v1.Checkpoint.covered_since:type_name -> google.protobuf.Timestamp
+	16, // 27: defender.integration.store.v1.Checkpoint.clock:type_name -> google.protobuf.Duration
+	11, // 28: defender.integration.store.v1.Ledger.blocks:type_name -> defender.integration.store.v1.Ledger.Block
+	13, // 29: defender.integration.store.v1.ResumeToken.start_time:type_name -> google.protobuf.Timestamp
+	12, // 30: defender.integration.store.v1.ResumeToken.binding:type_name -> defender.integration.store.v1.ResumeToken.Binding
+	13, // 31: defender.integration.store.v1.Ledger.Block.time:type_name -> google.protobuf.Timestamp
+	32, // [32:32] is the sub-list for method output_type
+	32, // [32:32] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_defender_integration_store_v1_store_proto_init() }
