@@ -52,3 +52,56 @@ func TestChangedFields(t *testing.T) {
 		})
 	}
 }
+
+func TestAddedEvidence(t *testing.T) {
+	one, other := file(sawIt, noRemediation), file(sawIt, noRemediation)
+	other.GetFile().FileDetails = &integrationv1.FileDetails{FileName: "other.exe"}
+	machine := &integrationv1.Evidence{Detail: &integrationv1.Evidence_Device{
+		Device: &integrationv1.DeviceEvidence{MdeDeviceId: idA, HealthStatus: integrationv1.HealthStatus_HEALTH_STATUS_ACTIVE},
+	}}
+	malware := &integrationv1.Evidence{Detail: &integrationv1.Evidence_Malware{
+		Malware: &integrationv1.MalwareEvidence{Name: "m", Files: []*integrationv1.Evidence{proto.CloneOf(one)}},
+	}}
+	base := []*integrationv1.Evidence{one, machine, malware}
+	tests := []struct {
+		name   string
+		change func(evidence []*integrationv1.Evidence) []*integrationv1.Evidence
+		want   []string
+	}{
+		{"nothing", func(e []*integrationv1.Evidence) []*integrationv1.Evidence { return e }, nil},
+		{"another piece", func(e []*integrationv1.Evidence) []*integrationv1.Evidence { return append(e, other) }, []string{"/evidence/3"}},
+		{"the same piece once more", func(e []*integrationv1.Evidence) []*integrationv1.Evidence { return append(e, one) }, []string{"/evidence/3"}},
+		{"another order, and a piece in between", func(e []*integrationv1.Evidence) []*integrationv1.Evidence {
+			return []*integrationv1.Evidence{e[2], other, e[1], e[0]}
+		}, []string{"/evidence/1"}},
+		{"a piece that went", func(e []*integrationv1.Evidence) []*integrationv1.Evidence { return e[1:] }, nil},
+		{"what was concluded and done", func(e []*integrationv1.Evidence) []*integrationv1.Evidence {
+			e[0].Verdict = integrationv1.EvidenceVerdict_EVIDENCE_VERDICT_MALICIOUS
+			e[0].RemediationStatus = integrationv1.RemediationStatus_REMEDIATION_STATUS_BLOCKED
+			e[0].GetFile().DetectionStatus = integrationv1.DetectionStatus_DETECTION_STATUS_BLOCKED
+			e[2].GetMalware().GetFiles()[0].GetFile().DetectionStatus = integrationv1.DetectionStatus_DETECTION_STATUS_BLOCKED
+			return e
+		}, nil},
+		{"the state of a device", func(e []*integrationv1.Evidence) []*integrationv1.Evidence {
+			e[1].GetDevice().HealthStatus = integrationv1.HealthStatus_HEALTH_STATUS_INACTIVE
+			return e
+		}, nil},
+		{"another device", func(e []*integrationv1.Evidence) []*integrationv1.Evidence {
+			e[1].GetDevice().MdeDeviceId = idB
+			return e
+		}, []string{"/evidence/1"}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			old := &integrationv1.Alert{Evidence: base}
+			updated := proto.CloneOf(old)
+			updated.Evidence = test.change(updated.GetEvidence())
+			if got := match.AddedEvidence(old, updated); !slices.Equal(got, test.want) {
+				t.Errorf("added %q, want %q", got, test.want)
+			}
+			if !proto.Equal(old, &integrationv1.Alert{Evidence: base}) {
+				t.Error("the alert was changed")
+			}
+		})
+	}
+}

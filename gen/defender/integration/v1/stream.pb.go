@@ -462,7 +462,7 @@ type ActorState struct {
 	// Alerts about it that were not resolved when the event was made, the last updated first, at most 20: Defender may add the activity
 	// of this attack to one of them and raise no new one.
 	OpenAlerts []*OpenAlert `protobuf:"bytes,6,rep,name=open_alerts,json=openAlerts,proto3" json:"open_alerts,omitempty"`
-	// How many there are in all.
+	// How many there are among the last hundred alerts about it.
 	OpenAlertCount int32 `protobuf:"varint,7,opt,name=open_alert_count,json=openAlertCount,proto3" json:"open_alert_count,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -910,9 +910,7 @@ type PreviousRevision struct {
 	// How the attack had ended.
 	Outcome Outcome `protobuf:"varint,2,opt,name=outcome,proto3,enum=defender.integration.v1.Outcome" json:"outcome,omitempty"`
 	// How its activity lay to the window.
-	Activity Activity `protobuf:"varint,3,opt,name=activity,proto3,enum=defender.integration.v1.Activity" json:"activity,omitempty"`
-	// The Actors that it matched, by their ids.
-	ActorIds      []string `protobuf:"bytes,4,rep,name=actor_ids,json=actorIds,proto3" json:"actor_ids,omitempty"`
+	Activity      Activity `protobuf:"varint,3,opt,name=activity,proto3,enum=defender.integration.v1.Activity" json:"activity,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -966,13 +964,6 @@ func (x *PreviousRevision) GetActivity() Activity {
 		return x.Activity
 	}
 	return Activity_ACTIVITY_UNSPECIFIED
-}
-
-func (x *PreviousRevision) GetActorIds() []string {
-	if x != nil {
-		return x.ActorIds
-	}
-	return nil
 }
 
 // Omission is what of an element did not fit into the journal.
@@ -1392,12 +1383,11 @@ const file_defender_integration_v1_stream_proto_rawDesc = "" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\f\n" +
 	"\bKIND_NEW\x10\x01\x12\x10\n" +
-	"\fKIND_UPDATED\x10\x02\"\xe8\x01\n" +
+	"\fKIND_UPDATED\x10\x02\"\xcb\x01\n" +
 	"\x10PreviousRevision\x12<\n" +
 	"\x06status\x18\x01 \x01(\x0e2$.defender.integration.v1.AlertStatusR\x06status\x12:\n" +
 	"\aoutcome\x18\x02 \x01(\x0e2 .defender.integration.v1.OutcomeR\aoutcome\x12=\n" +
-	"\bactivity\x18\x03 \x01(\x0e2!.defender.integration.v1.ActivityR\bactivity\x12\x1b\n" +
-	"\tactor_ids\x18\x04 \x03(\tR\bactorIds\"\x90\x01\n" +
+	"\bactivity\x18\x03 \x01(\x0e2!.defender.integration.v1.ActivityR\bactivity\"\x90\x01\n" +
 	"\bOmission\x12\x19\n" +
 	"\braw_size\x18\x01 \x01(\x03R\arawSize\x12\x1d\n" +
 	"\n" +
