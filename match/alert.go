@@ -53,6 +53,36 @@ func DevicesOf(alert *integrationv1.Alert) *AlertDevices {
 	return d
 }
 
+// ShownDevices returns the devices that the device evidence of an alert shows, those that have an id, as a device source would tell of
+// them: the id, the Entra id, the name and the addresses. The last external address is left out: it is the gateway's.
+func ShownDevices(alert *integrationv1.Alert) []*integrationv1.Device {
+	var devices []*integrationv1.Device
+	for located := range eachEvidence(alert) {
+		d := located.evidence.GetDevice()
+		if foldID(d.GetMdeDeviceId()) == "" {
+			continue
+		}
+		m := machine{}
+		m.addEvidence(d)
+		shown := &integrationv1.Device{
+			MdeDeviceId: d.GetMdeDeviceId(), EntraDeviceId: d.GetEntraDeviceId(), RbacGroupName: d.GetRbacGroupName(),
+			HealthStatus: d.GetHealthStatus(), OnboardingStatus: d.GetOnboardingStatus(), FirstSeenTime: d.GetFirstSeenTime(),
+			OsPlatform: d.GetOsPlatform(), OsVersion: d.GetVersion(),
+		}
+		switch {
+		case len(m.full) > 0:
+			shown.DeviceDnsName = m.full[0].given
+		case len(m.labels) > 0:
+			shown.DeviceDnsName = m.labels[0].given
+		}
+		for _, a := range m.addresses {
+			shown.IpAddresses = append(shown.IpAddresses, a.given)
+		}
+		devices = append(devices, shown)
+	}
+	return devices
+}
+
 // addressesOfSeveral returns the addresses that more than one of the machines has.
 func addressesOfSeveral(machines []*machine) map[netip.Addr]bool {
 	if len(machines) < 2 {
@@ -91,7 +121,7 @@ func MatchAlert(actor *Actor, resolution Resolution, alert *integrationv1.Alert)
 // Match returns how the alert matches the Actor, nil where it does not. Its `counts` is not set.
 //
 // The alert matches by what its devices share with the Actor, and by KNOWN_DEVICE where the device source says that one of its
-// device ids is the Actor's. Where it has several devices, those that fit most strongly decide.
+// device ids is the Actor's, or SHOWN_DEVICE where only the evidence of alerts does. Where it has several devices, those that fit most strongly decide.
 //
 // It is ambiguous, so that it is sent and does not count, where all that fits may as well be another machine:
 //   - the resolution is AMBIGUOUS, and the alert's device fits by nothing stronger than what that rests on;
@@ -155,7 +185,7 @@ func (d *AlertDevices) matchMachine(actor *Actor, r Resolution, m *machine) *dev
 	actorValue, known := r.known[m.deviceID]
 	if known {
 		matches = sortMatches(append(slices.Clip(direct), &integrationv1.Match{
-			Criterion:     integrationv1.MatchCriterion_MATCH_CRITERION_KNOWN_DEVICE,
+			Criterion:     r.criterion(),
 			ActorValue:    actorValue,
 			DefenderValue: m.deviceID,
 		}))
@@ -186,6 +216,14 @@ func (d *AlertDevices) matchMachine(actor *Actor, r Resolution, m *machine) *dev
 		dm.ambiguous = true
 	}
 	return dm
+}
+
+// criterion returns by what an alert matches that has the id of one of the devices.
+func (r Resolution) criterion() integrationv1.MatchCriterion {
+	if r.shown {
+		return integrationv1.MatchCriterion_MATCH_CRITERION_SHOWN_DEVICE
+	}
+	return integrationv1.MatchCriterion_MATCH_CRITERION_KNOWN_DEVICE
 }
 
 // onlySharedAddresses says that each address that the Actor and the machine have in common is one that several machines have.

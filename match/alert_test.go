@@ -291,3 +291,32 @@ func TestCounts(t *testing.T) {
 		}
 	}
 }
+
+func TestShownDevices(t *testing.T) {
+	alert := &integrationv1.Alert{Evidence: []*integrationv1.Evidence{
+		{Detail: &integrationv1.Evidence_Device{Device: &integrationv1.DeviceEvidence{
+			MdeDeviceId: idA, HostName: "pc1", DnsDomain: "contoso.com", IpInterfaces: []string{"10.0.0.5", "127.0.0.1"},
+			LastExternalIpAddress: "203.0.113.9",
+		}}},
+		{Detail: &integrationv1.Evidence_Device{Device: &integrationv1.DeviceEvidence{DeviceDnsName: "without-an-id.contoso.com"}}},
+		{Detail: &integrationv1.Evidence_Process{Process: &integrationv1.ProcessEvidence{MdeDeviceId: idB}}},
+		{Detail: &integrationv1.Evidence_HostLogonSession{HostLogonSession: &integrationv1.HostLogonSessionEvidence{
+			Host: &integrationv1.Evidence{Detail: &integrationv1.Evidence_Device{Device: &integrationv1.DeviceEvidence{MdeDeviceId: idC, HostName: "pc3"}}},
+		}}},
+	}}
+	got := match.ShownDevices(alert)
+	want := []*integrationv1.Device{
+		{MdeDeviceId: idA, DeviceDnsName: "pc1.contoso.com", IpAddresses: []string{"10.0.0.5"}},
+		{MdeDeviceId: idC, DeviceDnsName: "pc3"},
+	}
+	if !slices.EqualFunc(got, want, func(a, b *integrationv1.Device) bool { return proto.Equal(a, b) }) {
+		t.Errorf("shown are %v, want %v", got, want)
+	}
+	actor := match.NewActor(&integrationv1.Actor{ActorId: "actor", FqHostName: "pc1.contoso.com"})
+	m := match.MatchAlert(actor, match.ResolveShown(actor, got), &integrationv1.Alert{Evidence: []*integrationv1.Evidence{
+		{Detail: &integrationv1.Evidence_File{File: &integrationv1.FileEvidence{MdeDeviceId: idA}}},
+	}})
+	if len(m.GetMatches()) != 1 || m.GetMatches()[0].GetCriterion() != integrationv1.MatchCriterion_MATCH_CRITERION_SHOWN_DEVICE || m.GetAmbiguous() {
+		t.Errorf("an alert with the id alone: %v", m)
+	}
+}

@@ -43,7 +43,7 @@ func strengthOf(criterion integrationv1.MatchCriterion) strength {
 		return byDeviceID
 	case integrationv1.MatchCriterion_MATCH_CRITERION_ENTRA_DEVICE_ID:
 		return byEntraID
-	case integrationv1.MatchCriterion_MATCH_CRITERION_KNOWN_DEVICE:
+	case integrationv1.MatchCriterion_MATCH_CRITERION_KNOWN_DEVICE, integrationv1.MatchCriterion_MATCH_CRITERION_SHOWN_DEVICE:
 		return byKnownDevice
 	case integrationv1.MatchCriterion_MATCH_CRITERION_FULL_NAME:
 		return byFullName

@@ -18,6 +18,8 @@ type Resolution struct {
 	// Preferred is the device that is gone by; nil unless Knowledge is KNOWN.
 	Preferred *integrationv1.Device
 
+	// shown says that alerts' evidence tells of the devices, and not the device source.
+	shown bool
 	// by is the strength of what decided.
 	by strength
 	// known maps the ids of the Actor's devices, those that were merged into one of them too, to the Actor's value by which it
@@ -105,6 +107,14 @@ func Resolve(actor *Actor, devices []*integrationv1.Device) Resolution {
 		r.Devices = append(r.Devices, &integrationv1.ActorDevice{Device: f.device, Matches: f.matches, Preferred: preferred})
 	}
 	rememberDevices(&r, all)
+	return r
+}
+
+// ResolveShown finds the devices of an Actor among those that alerts' evidence has shown (see [ShownDevices]), where no device source
+// tells of one. It serves to match alerts that tell less of their device than others; no verdict rests on it.
+func ResolveShown(actor *Actor, devices []*integrationv1.Device) Resolution {
+	r := Resolve(actor, devices)
+	r.shown = true
 	return r
 }
 

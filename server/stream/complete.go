@@ -58,7 +58,7 @@ func (s *session) complete(
 		verdict := match.Judge(match.Case{
 			ActorID:    a.ID(),
 			Alerts:     j.alerts[a],
-			Resolution: a.resolution,
+			Resolution: a.known,
 			Lookup:     own,
 			Proof:      proof,
 			Window:     s.window,

@@ -7,7 +7,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"defender-integration/collector"
-	"defender-integration/defender"
 	storev1 "defender-integration/gen/defender/integration/store/v1"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 	"defender-integration/match"
@@ -43,7 +42,14 @@ func (s *session) updateEvent(rev *storev1.Revision, matches []*integrationv1.Ac
 	e := s.alertEvent(rev, matches)
 	e.Kind = integrationv1.AlertEvent_KIND_UPDATED
 	if previous != nil {
-		e.ChangedFields = match.ChangedFields(previous.GetAlert(), rev.GetAlert())
+		before := previous.GetAlert()
+		e.ChangedFields = match.ChangedFields(before, rev.GetAlert())
+		e.AddedEvidence = match.AddedEvidence(before, rev.GetAlert())
+		e.Previous = &integrationv1.PreviousRevision{
+			Status:   before.GetStatus(),
+			Outcome:  match.OutcomeOf(before).GetOutcome(),
+			Activity: match.ActivityOf(before, s.window, s.tolerance),
+		}
 	}
 	return e
 }
@@ -67,54 +73,6 @@ func (s *session) response(e event, at position) *integrationv1.StreamAlertsResp
 		r.Event = &integrationv1.StreamAlertsResponse_Alert{Alert: e.alert}
 	}
 	return r
-}
-
-// actorsEvent tells what is known of the Actors' devices now. It goes by the present, not by the journal.
-func (s *session) actorsEvent(now collector.Snapshot) *integrationv1.ActorsEvent {
-	e := &integrationv1.ActorsEvent{Problem: now.DeviceProblem}
-	lookup := match.Lookup{API: s.api, Kind: now.DeviceSource, Problem: now.DeviceProblem, Rhythm: defender.RhythmOf(now.DeviceSource)}
-	if now.Devices != nil {
-		lookup.Time = now.Devices.LookedUp
-		e.LookedUpTime = timestamppb.New(now.Devices.LookedUp)
-	}
-	for _, a := range s.actors {
-		keys := texts(a.Keys())
-		asked := lookup
-		if !now.Devices.Asked(keys) {
-			asked.Time = time.Time{}
-		}
-		state := match.State(a.ID(), match.Resolve(a.Actor, now.Devices.Fitting(keys)), asked, s.window)
-		e.Actors = append(e.Actors, state)
-	}
-	bound(e)
-	return e
-}
-
-// bound cuts how many devices are told of each Actor until the event is not too large.
-func bound(e *integrationv1.ActorsEvent) {
-	for _, most := range []int{64, 16, 4, 1} {
-		for _, state := range e.GetActors() {
-			state.Devices = state.GetDevices()[:min(len(state.GetDevices()), most)]
-		}
-		if proto.Size(e) <= maxEvent {
-			return
-		}
-	}
-	for _, state := range e.GetActors() {
-		for _, d := range state.GetDevices() {
-			d.Device = withoutAddresses(d.GetDevice())
-		}
-	}
-}
-
-// withoutAddresses returns a device but for its addresses, of which there can be any number.
-func withoutAddresses(device *integrationv1.Device) *integrationv1.Device {
-	if device == nil {
-		return nil
-	}
-	d := proto.CloneOf(device)
-	d.IpAddresses = nil
-	return d
 }
 
 // progressEvent tells how far collecting is now. A pair is told only when everything before it was sent: until then the newest one

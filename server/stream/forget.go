@@ -4,7 +4,7 @@ import "slices"
 
 // forget forgets the alerts of which the revision that was sent last lies before the journal's first entry: a session that is rebuilt
 // from a token cannot know of them, and one that runs for long would remember ever more. A later revision of such an alert is sent
-// as a new one, where it matches.
+// as a new one, where it matches. Likewise it forgets the devices that only such alerts have shown.
 func (s *session) forget(first uint64) {
 	var gone []string
 	for key, sequence := range s.sent {
@@ -15,6 +15,12 @@ func (s *session) forget(first uint64) {
 	}
 	s.begun = slices.DeleteFunc(s.begun, func(key string) bool { return s.sent[key] == 0 })
 	s.feed.ignore(s.subscriber, gone)
+	for _, a := range s.actors {
+		if a.unlearn(first) {
+			a.resolve()
+			a.newKeys()
+		}
+	}
 }
 
 // ignore takes alerts from a subscriber of which it wanted the later revisions.

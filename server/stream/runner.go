@@ -30,6 +30,7 @@ type runner struct {
 
 	caughtUp bool
 	actors   *integrationv1.ActorsEvent
+	shown    int // how often the session had learned of a device from alerts when they were told
 	progress *integrationv1.ProgressEvent
 	beat     time.Time // when progress was last sent
 }
@@ -89,7 +90,7 @@ func (s *session) passEntry(ctx context.Context, sequence uint64) (bool, error) 
 // run sends until the stream is complete, or something ends it.
 func (r *runner) run(ctx context.Context) error {
 	now, _ := r.collector.Snapshot()
-	if err := r.tellActors(now); err != nil {
+	if err := r.tellActors(ctx, now); err != nil {
 		return err
 	}
 	if err := r.tellFloor(); err != nil {
@@ -101,7 +102,7 @@ func (r *runner) run(ctx context.Context) error {
 			return err
 		}
 		now, changed := r.collector.Snapshot()
-		if err := r.tellPresent(now); err != nil {
+		if err := r.tellPresent(ctx, now); err != nil {
 			return err
 		}
 		if err := r.wait(ctx, changed); err != nil {
@@ -226,7 +227,7 @@ func (r *runner) wait(ctx context.Context, changed <-chan struct{}) error {
 }
 
 // tellPresent tells what is so now, where it is other than what was told.
-func (r *runner) tellPresent(now collector.Snapshot) error {
+func (r *runner) tellPresent(ctx context.Context, now collector.Snapshot) error {
 	if !r.caughtUp {
 		r.caughtUp = true
 		if r.session.explicit {
@@ -236,7 +237,7 @@ func (r *runner) tellPresent(now collector.Snapshot) error {
 			r.member.SetClosing(r.session.closing())
 		}
 	}
-	if err := r.tellActors(now); err != nil {
+	if err := r.tellActors(ctx, now); err != nil {
 		return err
 	}
 	progress := r.session.progressEvent(now, r.caughtUp)
@@ -254,12 +255,17 @@ func (r *runner) tellProgress(now collector.Snapshot) error {
 }
 
 // tellActors tells what is known of the Actors' devices, where it is other than what was told.
-func (r *runner) tellActors(now collector.Snapshot) error {
-	if r.actors != nil && r.actors.GetLookedUpTime().AsTime().Equal(lookedUp(now)) && proto.Equal(r.actors.GetProblem(), now.DeviceProblem) {
+func (r *runner) tellActors(ctx context.Context, now collector.Snapshot) error {
+	if r.actors != nil && r.shown == r.session.shown &&
+		r.actors.GetLookedUpTime().AsTime().Equal(lookedUp(now)) && proto.Equal(r.actors.GetProblem(), now.DeviceProblem) {
 		return nil
 	}
 	before := r.actors
-	if r.actors = r.session.actorsEvent(now); before != nil && sameActors(before, r.actors) {
+	actors, err := r.session.actorsEvent(ctx, now, before)
+	if err != nil {
+		return err
+	}
+	if r.actors, r.shown = actors, r.session.shown; before != nil && sameActors(before, actors) {
 		return nil
 	}
 	return r.tell(&integrationv1.StreamAlertsResponse{

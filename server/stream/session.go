@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -46,16 +45,20 @@ type session struct {
 	token    *storev1.ResumeToken                             // of this stream, but for the position
 	sent     map[string]uint64                                // by alert key: the sequence of the revision sent last; unused where every device is asked for
 	begun    []string                                         // the alerts that were first sent since the sequences to come were asked for
+	shown    int                                              // how often a device was learned from alerts
 	fresh    bool                                             // it was begun without a token
 	told     uint64                                           // the first entry when the session was begun, or last looked for a gap
 	pairs    map[integrationv1.Pair_Depth]*integrationv1.Pair // the newest of each depth behind which all was sent
 }
 
-// actor is an Actor of the request and what the facts before the session's position make of it.
+// actor is an Actor of the request and what the entries before the session's position make of it.
 type actor struct {
 	*match.Actor
+	index      int // in the request
 	facts      map[string]*integrationv1.Device
-	resolution match.Resolution
+	shown      map[string]*shown  // by device, what alerts' evidence showed
+	known      match.Resolution   // by the facts: what a verdict rests on
+	resolution match.Resolution   // what alerts are matched by: where no fact fits, by what alerts have shown
 	lookedFor  map[match.Key]bool // the devices whose entries were looked through; false where one was only merged into it
 	heard      map[string]uint64  // by device, the entry of the fact that was taken of it
 }
@@ -93,8 +96,8 @@ func newSession(request *integrationv1.StreamAlertsRequest, f *feed, token *stor
 		s.position.sequence = s.scanFrom() - 1
 	}
 	f.subscribe(s.subscriber)
-	for _, a := range request.GetActors() {
-		one := &actor{Actor: match.NewActor(a), facts: map[string]*integrationv1.Device{}, lookedFor: map[match.Key]bool{}, heard: map[string]uint64{}}
+	for i, a := range request.GetActors() {
+		one := &actor{Actor: match.NewActor(a), index: i, facts: map[string]*integrationv1.Device{}, lookedFor: map[match.Key]bool{}, heard: map[string]uint64{}}
 		s.actors = append(s.actors, one)
 		for _, k := range one.Keys() {
 			s.concern(k, one)
@@ -148,11 +151,7 @@ func ordinalOf(sequence, earlier uint64) uint32 {
 func (s *session) pass(ctx context.Context, p store.Positioned, dry bool) ([]event, error) {
 	switch body := p.Entry.GetBody().(type) {
 	case *storev1.Entry_Revision:
-		e, err := s.revision(ctx, p.Sequence, body.Revision, dry)
-		if e == nil {
-			return nil, err
-		}
-		return []event{{ordinal: 1, alert: e}}, err
+		return s.newRevision(ctx, p.Sequence, body.Revision, dry)
 	case *storev1.Entry_DeviceFact:
 		return s.deviceFact(ctx, p.Sequence, body.DeviceFact, dry)
 	case *storev1.Entry_Pair:
@@ -189,6 +188,46 @@ func (s *session) failedBy(sequence uint64, f *storev1.FailedClosing) bool {
 	}
 	c := s.closing()
 	return c.Since.Equal(f.GetSince().AsTime()) && c.Due.Equal(f.GetDue().AsTime())
+}
+
+// newRevision takes a revision. Where its evidence shows a device of an Actor's of which nothing else tells, the stream looks through
+// the entries about that device that it has passed, as for a device fact.
+func (s *session) newRevision(ctx context.Context, sequence uint64, rev *storev1.Revision, dry bool) ([]event, error) {
+	again, err := s.learn(ctx, sequence, rev)
+	if err != nil {
+		return nil, err
+	}
+	own, err := s.revision(ctx, sequence, rev, dry)
+	if err != nil {
+		return nil, err
+	}
+	var events []event
+	if own != nil {
+		events = append(events, event{ordinal: 1, alert: own})
+	}
+	earlier, err := s.lookAgain(ctx, sequence, again, dry)
+	return append(events, earlier...), err
+}
+
+// learn takes what a revision's evidence shows of the Actors' devices, and returns the earlier revisions about those that are new.
+func (s *session) learn(ctx context.Context, sequence uint64, rev *storev1.Revision) ([]uint64, error) {
+	if s.subscriber.every || sequence < s.scanFrom() {
+		return nil, nil
+	}
+	devices := match.ShownDevices(rev.GetAlert())
+	var again []uint64
+	for _, a := range s.candidates(match.AlertKeys(rev.GetAlert())) {
+		if !a.learn(sequence, rev.GetKey(), devices) {
+			continue
+		}
+		s.shown++
+		earlier, err := s.secondLook(ctx, a, sequence)
+		if err != nil {
+			return nil, err
+		}
+		again = append(again, earlier...)
+	}
+	return again, nil
 }
 
 // revision returns the event of a revision; nil where it does not concern the stream.
@@ -262,27 +301,29 @@ func (s *session) inReach(rev *storev1.Revision) bool {
 // match returns the Actors that an alert matches, in the request's order.
 func (s *session) match(alert *integrationv1.Alert) []*integrationv1.ActorMatch {
 	devices := match.DevicesOf(alert)
-	candidates := map[*actor]bool{}
-	for _, k := range devices.Keys() {
-		for _, a := range s.byKey[k] {
-			candidates[a] = true
-		}
-	}
+	candidates := s.candidates(devices.Keys())
 	if len(candidates) == 0 {
 		return nil
 	}
 	activity := match.ActivityOf(alert, s.window, s.tolerance)
 	var matches []*integrationv1.ActorMatch
-	for _, a := range s.actors {
-		if !candidates[a] {
-			continue
-		}
+	for _, a := range candidates {
 		if m := devices.Match(a.Actor, a.resolution); m != nil {
 			m.Counts = match.Counts(m, activity)
 			matches = append(matches, m)
 		}
 	}
 	return matches
+}
+
+// candidates returns the Actors that have one of the keys, in the request's order. What it costs does not depend on the others.
+func (s *session) candidates(keys []match.Key) []*actor {
+	var found []*actor
+	for _, k := range keys {
+		found = append(found, s.byKey[k]...)
+	}
+	slices.SortFunc(found, func(a, b *actor) int { return a.index - b.index })
+	return slices.Compact(found)
 }
 
 // deviceFact takes a device fact. Where it gives an Actor a device, the stream looks through the entries about that device that it
@@ -297,6 +338,11 @@ func (s *session) deviceFact(ctx context.Context, sequence uint64, f *storev1.De
 		}
 		again = append(again, earlier...)
 	}
+	return s.lookAgain(ctx, sequence, again, dry)
+}
+
+// lookAgain passes earlier revisions again, and returns the events that they make now, at the position of the entry at a sequence.
+func (s *session) lookAgain(ctx context.Context, sequence uint64, again []uint64, dry bool) ([]event, error) {
 	var events []event
 	for len(again) > 0 {
 		slices.Sort(again)
@@ -444,31 +490,14 @@ func (a *actor) newKeys() []match.Key {
 
 // concerned returns the Actors that share a key with a device, or had it as a fact, in the request's order.
 func (s *session) concerned(device *integrationv1.Device) []*actor {
-	share := map[*actor]bool{}
-	for _, k := range match.DeviceKeys(device) {
-		for _, a := range s.byKey[k] {
-			share[a] = true
-		}
-	}
-	var list []*actor
+	list := s.candidates(match.DeviceKeys(device))
 	for _, a := range s.actors {
-		if share[a] || a.facts[device.GetMdeDeviceId()] != nil {
+		if a.facts[device.GetMdeDeviceId()] != nil && !slices.Contains(list, a) {
 			list = append(list, a)
 		}
 	}
+	slices.SortFunc(list, func(a, b *actor) int { return a.index - b.index })
 	return list
-}
-
-// resolve works out anew which devices the Actor is.
-func (a *actor) resolve() {
-	devices := make([]*integrationv1.Device, 0, len(a.facts))
-	for _, d := range a.facts {
-		devices = append(devices, d)
-	}
-	slices.SortFunc(devices, func(x, y *integrationv1.Device) int {
-		return strings.Compare(x.GetMdeDeviceId(), y.GetMdeDeviceId())
-	})
-	a.resolution = match.Resolve(a.Actor, devices)
 }
 
 // join puts the later revisions of the alerts that have begun among the sequences to come, through where those reach.

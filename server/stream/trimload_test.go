@@ -113,6 +113,9 @@ func resumeTrimmed(t *testing.T, h *house, request *integrationv1.StreamAlertsRe
 			time.Sleep(time.Second)
 			rest = journalled(oldest.close())
 		}
+		if slices.ContainsFunc(oldest.events, func(e *integrationv1.StreamAlertsResponse) bool { return e.GetGap() != nil }) {
+			continue // Or while it was read, which is told; the test's other streams show what comes then.
+		}
 		if len(rest) == 0 || len(rest) > len(order)-sent || !slices.Equal(rest, order[len(order)-len(rest):]) {
 			t.Errorf("with the oldest token that works: %d events (%v)", len(rest), oldest.err)
 		}

@@ -81,6 +81,18 @@ func (m *model) revision(sequence uint64, revision *storev1.Revision) {
 	one := numbered{sequence, revision}
 	m.passed = append(m.passed, one)
 	m.send(sequence, one)
+	// It may show a device of an Actor's.
+	m.lookAgain(sequence)
+}
+
+// lookAgain sends what was passed and matches now.
+func (m *model) lookAgain(at uint64) {
+	if len(m.request.GetActors()) == 0 {
+		return
+	}
+	for _, one := range m.passed {
+		m.send(at, one)
+	}
 }
 
 func (m *model) send(at uint64, one numbered) {
@@ -112,12 +124,7 @@ func (m *model) fact(sequence uint64, fact *storev1.DeviceFact) {
 	} else {
 		m.facts[id] = fact.GetDevice()
 	}
-	if len(m.request.GetActors()) == 0 {
-		return
-	}
-	for _, one := range m.passed {
-		m.send(sequence, one)
-	}
+	m.lookAgain(sequence)
 }
 
 // closes says that an entry is what a bounded stream waits for: a pair from the window's start less the tolerance, or earlier,
@@ -176,7 +183,8 @@ func (m *model) about(alert *integrationv1.Alert, actor *integrationv1.Actor) bo
 		evidence.GetMdeDeviceId() != "" && m.devices(actor)[evidence.GetMdeDeviceId()]
 }
 
-// devices returns the ids of an Actor's devices: those that fit it, and those that these were merged into.
+// devices returns the ids of an Actor's devices: those that fit it, and those that these were merged into; where none fits, those that
+// fit it by the evidence of alerts.
 func (m *model) devices(actor *integrationv1.Actor) map[string]bool {
 	ids := map[string]bool{}
 	for id, device := range m.facts {
@@ -184,6 +192,15 @@ func (m *model) devices(actor *integrationv1.Actor) map[string]bool {
 			for _, one := range m.merges(id) {
 				ids[one] = true
 			}
+		}
+	}
+	if len(ids) > 0 {
+		return ids
+	}
+	for _, one := range m.passed {
+		evidence := one.revision.GetAlert().GetEvidence()[0].GetDevice()
+		if fits(actor, evidence.GetMdeDeviceId(), evidence.GetDeviceDnsName()) {
+			ids[evidence.GetMdeDeviceId()] = true
 		}
 	}
 	return ids
