@@ -24,6 +24,7 @@ const (
 // judgement gathers what a bounded stream is judged by: of each alert its last revision before the closing.
 type judgement struct {
 	alerts map[*actor][]match.Judged
+	last   map[string]uint64 // by alert, its last revision
 	// all and counting count alerts, each once.
 	all, counting int64
 }
@@ -69,6 +70,9 @@ func (s *session) complete(
 		verdict.CountingAlertIds = verdict.GetCountingAlertIds()[:min(len(verdict.GetCountingAlertIds()), most)]
 		e.Verdicts = append(e.Verdicts, verdict)
 	}
+	if err := s.amend(ctx, e.GetVerdicts(), j.last); err != nil {
+		return nil, err
+	}
 	if proto.Size(e) > maxEvent {
 		for _, verdict := range e.GetVerdicts() {
 			verdict.Device = withoutAddresses(verdict.GetDevice())
@@ -105,7 +109,7 @@ func (s *session) gather(ctx context.Context, before uint64) (*judgement, error)
 			last[rev.GetKey()] = sequence
 		}
 	}
-	j := &judgement{alerts: map[*actor][]match.Judged{}}
+	j := &judgement{alerts: map[*actor][]match.Judged{}, last: last}
 	for _, key := range order {
 		p, err := s.feed.entry(ctx, last[key])
 		if errors.Is(err, store.ErrTrimmed) {

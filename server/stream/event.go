@@ -54,10 +54,13 @@ func (s *session) updateEvent(rev *storev1.Revision, matches []*integrationv1.Ac
 	return e
 }
 
-// tokenAt returns the token of a position.
-func (s *session) tokenAt(at position, completed bool) string {
+// tokenAt returns the token of a position; completed is the event that is there, where it is a completed.
+func (s *session) tokenAt(at position, completed *integrationv1.CompletedEvent) string {
 	t := proto.CloneOf(s.token)
-	t.Sequence, t.Ordinal, t.Completed = at.sequence, at.ordinal, completed
+	t.Sequence, t.Ordinal, t.Completed = at.sequence, at.ordinal, completed != nil
+	if completed != nil {
+		t.Verdicts = packVerdicts(completed.GetVerdicts())
+	}
 	return encodeToken(t)
 }
 
@@ -65,7 +68,7 @@ func (s *session) tokenAt(at position, completed bool) string {
 func (s *session) response(e event, at position) *integrationv1.StreamAlertsResponse {
 	r := &integrationv1.StreamAlertsResponse{
 		Reference:   s.request.GetReference(),
-		ResumeToken: s.tokenAt(at, e.completed != nil),
+		ResumeToken: s.tokenAt(at, e.completed),
 	}
 	if e.completed != nil {
 		r.Event = &integrationv1.StreamAlertsResponse_Completed{Completed: e.completed}

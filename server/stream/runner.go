@@ -291,7 +291,7 @@ func sameActors(a, b *integrationv1.ActorsEvent) bool {
 // tell sends an event of the present, with the token of where the stream stands.
 func (r *runner) tell(response *integrationv1.StreamAlertsResponse) error {
 	response.Reference = r.session.request.GetReference()
-	response.ResumeToken = r.session.tokenAt(r.session.position, false)
+	response.ResumeToken = r.session.tokenAt(r.session.position, nil)
 	return r.send(response)
 }
 

@@ -189,6 +189,9 @@ func (s *Streams) requestToken(request *integrationv1.StreamAlertsRequest) (*sto
 			"resume_token was given to another request, which differs in %s; resume with the same request, or without a token", differs).
 			With("differs", differs)
 	}
+	if n := len(token.GetVerdicts()); n > 0 && n != len(request.GetActors()) {
+		return nil, invalidToken("it is damaged")
+	}
 	return token, nil
 }
 

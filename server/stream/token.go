@@ -81,7 +81,8 @@ func hasUnknown(token *storev1.ResumeToken) bool {
 func sound(token *storev1.ResumeToken) bool {
 	return token.GetUid() != "" && token.GetIdentity() != "" &&
 		(token.GetSequence() > 0 || token.GetOrdinal() == wholeEntry) &&
-		(token.GetStartTime() == nil || token.GetStartTime().IsValid())
+		(token.GetStartTime() == nil || token.GetStartTime().IsValid()) &&
+		!slices.ContainsFunc(token.GetVerdicts(), func(packed byte) bool { _, ok := unpackVerdict(packed); return !ok })
 }
 
 // bindingOf hashes what of a request its tokens are bound to: Actors and window with all that stands in them, also what only a later
