@@ -19,10 +19,13 @@ type expected struct {
 	matches        bool
 	before, anchor uint64
 	// closing is what a completed rests on; nil for an alert. alerts are how many alerts match then, inside how many of them have
-	// their activity in the window, for each Actor.
-	closing *storev1.Entry
-	alerts  int
-	inside  map[string]int
+	// their activity in the window, for each Actor, and surely how many of those by more than what the evidence of alerts shows.
+	closing        *storev1.Entry
+	alerts         int
+	inside, surely map[string]int
+	// shown says that the alert concerned the stream, at this event or before, by no more than what the evidence of alerts shows: once
+	// that is trimmed, nobody who begins later knows it.
+	shown bool
 }
 
 // model works out what a stream must send: the law of design.md, without its shortcuts.
@@ -37,6 +40,7 @@ type model struct {
 	sent   map[string]uint64                // by alert, the entry that was sent last
 	anchor map[string]uint64                // by alert, the entry that was sent last and concerned the stream
 	facts  map[string]*integrationv1.Device // by id, what is so now
+	shown  map[string]bool                  // the alerts that were sent by no more than what evidence shows
 	events []expected
 }
 
@@ -48,10 +52,11 @@ type numbered struct {
 
 // expect returns what a stream that began behind a position must send of a journal, in order, with what was lost, which is told, but
 // for completions: the stream ends with the last of a number of them.
-func expect(request *integrationv1.StreamAlertsRequest, l *log, start uint64, completions int, lost []loss) []expected {
+func expect(request *integrationv1.StreamAlertsRequest, l *log, start uint64, completions int, lost []loss) ([]expected, map[string]bool) {
 	m := &model{
 		request: request, start: start, tolerance: request.GetTolerance().AsDuration(), explicit: request.GetWindow().GetStartTime() != nil,
 		sent: map[string]uint64{}, anchor: map[string]uint64{}, facts: map[string]*integrationv1.Device{},
+		shown: map[string]bool{},
 	}
 	base := start
 	for i, entry := range l.entries {
@@ -66,11 +71,11 @@ func expect(request *integrationv1.StreamAlertsRequest, l *log, start uint64, co
 			m.complete(sequence, entry)
 			base = sequence
 			if completions--; completions == 0 {
-				return m.events
+				return m.events, m.shown
 			}
 		}
 	}
-	return m.events
+	return m.events, m.shown
 }
 
 // revision passes a revision: it is sent where it concerns the stream, and where an earlier one of its alert was sent.
@@ -102,7 +107,12 @@ func (m *model) send(at uint64, one numbered) {
 	if was && before >= one.sequence || !was && (!matches || !m.reaches(one.revision)) {
 		return
 	}
-	m.events = append(m.events, expected{sequence: at, own: one.sequence, revision: one.revision, matches: matches, before: before, anchor: m.anchor[key]})
+	if matches && !m.matchesSurely(one.revision.GetAlert()) {
+		m.shown[key] = true
+	}
+	m.events = append(m.events, expected{
+		sequence: at, own: one.sequence, revision: one.revision, matches: matches, before: before, anchor: m.anchor[key], shown: m.shown[key],
+	})
 	if m.sent[key] = one.sequence; matches {
 		m.anchor[key] = one.sequence
 	}
@@ -150,7 +160,7 @@ func (m *model) complete(sequence uint64, entry *storev1.Entry) {
 			last[one.revision.GetKey()] = one.revision.GetAlert()
 		}
 	}
-	e := expected{sequence: sequence, own: sequence, closing: entry, inside: map[string]int{}}
+	e := expected{sequence: sequence, own: sequence, closing: entry, inside: map[string]int{}, surely: map[string]int{}}
 	for _, alert := range last {
 		if !m.matches(alert) {
 			continue
@@ -165,6 +175,9 @@ func (m *model) complete(sequence uint64, entry *storev1.Entry) {
 			if m.about(alert, actor) {
 				e.inside[actor.GetActorId()]++
 			}
+			if m.surely(alert, actor) {
+				e.surely[actor.GetActorId()]++
+			}
 		}
 	}
 	m.events = append(m.events, e)
@@ -176,15 +189,33 @@ func (m *model) matches(alert *integrationv1.Alert) bool {
 		slices.ContainsFunc(m.request.GetActors(), func(actor *integrationv1.Actor) bool { return m.about(alert, actor) })
 }
 
-// about says that an alert is about an Actor: by what it tells itself of its device, or since the device is the Actor's by the facts.
+// matchesSurely says that an alert concerns the stream by more than what the evidence of other alerts shows.
+func (m *model) matchesSurely(alert *integrationv1.Alert) bool {
+	return len(m.request.GetActors()) == 0 ||
+		slices.ContainsFunc(m.request.GetActors(), func(actor *integrationv1.Actor) bool { return m.surely(alert, actor) })
+}
+
+// about says that an alert is about an Actor: by what it tells itself of its device, or since the device is the Actor's by the facts, or
+// where no fact fits it by the evidence of alerts.
 func (m *model) about(alert *integrationv1.Alert, actor *integrationv1.Actor) bool {
+	if m.surely(alert, actor) {
+		return true
+	}
+	id := alert.GetEvidence()[0].GetDevice().GetMdeDeviceId()
+	return id != "" && len(m.devices(actor)) == 0 && slices.ContainsFunc(m.passed, func(one numbered) bool {
+		shown := one.revision.GetAlert().GetEvidence()[0].GetDevice()
+		return shown.GetMdeDeviceId() == id && fits(actor, id, shown.GetDeviceDnsName())
+	})
+}
+
+// surely says that an alert is about an Actor by what it tells itself of its device, or since the device is the Actor's by the facts.
+func (m *model) surely(alert *integrationv1.Alert, actor *integrationv1.Actor) bool {
 	evidence := alert.GetEvidence()[0].GetDevice()
 	return fits(actor, evidence.GetMdeDeviceId(), evidence.GetDeviceDnsName()) ||
 		evidence.GetMdeDeviceId() != "" && m.devices(actor)[evidence.GetMdeDeviceId()]
 }
 
-// devices returns the ids of an Actor's devices: those that fit it, and those that these were merged into; where none fits, those that
-// fit it by the evidence of alerts.
+// devices returns the ids of an Actor's devices: those that fit it, and those that these were merged into.
 func (m *model) devices(actor *integrationv1.Actor) map[string]bool {
 	ids := map[string]bool{}
 	for id, device := range m.facts {
@@ -192,15 +223,6 @@ func (m *model) devices(actor *integrationv1.Actor) map[string]bool {
 			for _, one := range m.merges(id) {
 				ids[one] = true
 			}
-		}
-	}
-	if len(ids) > 0 {
-		return ids
-	}
-	for _, one := range m.passed {
-		evidence := one.revision.GetAlert().GetEvidence()[0].GetDevice()
-		if fits(actor, evidence.GetMdeDeviceId(), evidence.GetDeviceDnsName()) {
-			ids[evidence.GetMdeDeviceId()] = true
 		}
 	}
 	return ids
