@@ -235,13 +235,3 @@ func (d *AlertDevices) onlySharedAddresses(actor *Actor, r Resolution, m *machin
 	}
 	return true
 }
-
-// Counts says whether an alert that matches like this, with this activity, counts for the Actor's verdict.
-func Counts(match *integrationv1.ActorMatch, activity integrationv1.Activity) bool {
-	return match != nil && !match.GetAmbiguous() && inside(activity)
-}
-
-// inside says that activity is that of the window.
-func inside(activity integrationv1.Activity) bool {
-	return activity == integrationv1.Activity_ACTIVITY_IN_WINDOW || activity == integrationv1.Activity_ACTIVITY_REACTIVATED
-}

@@ -270,28 +270,6 @@ func TestMatchAlertDoesNotDependOnOrderCaseOrRepetition(t *testing.T) {
 
 // kinds returns the criteria, each once.
 func kinds(matches []*integrationv1.Match) criterionList { return slices.Compact(criteria(matches)) }
-
-func TestCounts(t *testing.T) {
-	sure, doubtful := &integrationv1.ActorMatch{}, &integrationv1.ActorMatch{Ambiguous: true}
-	tests := []struct {
-		match    *integrationv1.ActorMatch
-		activity integrationv1.Activity
-		want     bool
-	}{
-		{sure, integrationv1.Activity_ACTIVITY_IN_WINDOW, true},
-		{sure, integrationv1.Activity_ACTIVITY_REACTIVATED, true},
-		{sure, integrationv1.Activity_ACTIVITY_PRE_EXISTING, false},
-		{sure, integrationv1.Activity_ACTIVITY_AFTER_WINDOW, false},
-		{doubtful, integrationv1.Activity_ACTIVITY_IN_WINDOW, false},
-		{nil, integrationv1.Activity_ACTIVITY_IN_WINDOW, false},
-	}
-	for _, test := range tests {
-		if got := match.Counts(test.match, test.activity); got != test.want {
-			t.Errorf("%v, %v: counts = %v, want %v", test.match, test.activity, got, test.want)
-		}
-	}
-}
-
 func TestShownDevices(t *testing.T) {
 	alert := &integrationv1.Alert{Evidence: []*integrationv1.Evidence{
 		{Detail: &integrationv1.Evidence_Device{Device: &integrationv1.DeviceEvidence{

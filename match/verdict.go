@@ -26,6 +26,8 @@ type Case struct {
 	Tolerance time.Duration
 	// OnTime is how long after the window's end Defender may create an alert that is on time.
 	OnTime time.Duration
+	// MinConfidence is how surely an alert must be about the attack to count; where it is not set, as DefaultMinConfidence says.
+	MinConfidence integrationv1.Confidence
 }
 
 // Judged is an alert that matches an Actor, with what was found about its last revision.
@@ -130,7 +132,7 @@ func (c Case) sift() (counting []Judged, ambiguous int) {
 	for i, alert := range c.Alerts {
 		switch {
 		case last[alert.AlertID] != i:
-		case Counts(alert.Match, alert.Activity):
+		case Counts(alert.Match, alert.Activity, c.MinConfidence):
 			counting = append(counting, alert)
 		case alert.Match.GetAmbiguous() && inside(alert.Activity):
 			ambiguous++

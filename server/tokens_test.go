@@ -171,11 +171,11 @@ func TestResumeTokenRefusals(t *testing.T) {
 		}, reason: foreign, words: "differs in actors"},
 		"another start": {request: func(r *integrationv1.StreamAlertsRequest) { r.Window.StartTime.Seconds++ }, reason: foreign, words: "differs in window"},
 		"no end":        {request: func(r *integrationv1.StreamAlertsRequest) { r.Window.EndTime = nil }, reason: foreign, words: "differs in window"},
-		"another wait":  {request: func(r *integrationv1.StreamAlertsRequest) { r.Wait = nil }, reason: foreign, words: "differs in wait, tolerance or on_time"},
+		"another wait":  {request: func(r *integrationv1.StreamAlertsRequest) { r.Wait = nil }, reason: foreign, words: "differs in wait, tolerance, on_time or min_confidence"},
 		"another tolerance": {request: func(r *integrationv1.StreamAlertsRequest) { r.Tolerance = durationpb.New(time.Second) },
-			reason: foreign, words: "differs in wait, tolerance or on_time"},
+			reason: foreign, words: "differs in wait, tolerance, on_time or min_confidence"},
 		"another on_time": {request: func(r *integrationv1.StreamAlertsRequest) { r.OnTime = durationpb.New(time.Second) },
-			reason: foreign, words: "differs in wait, tolerance or on_time"},
+			reason: foreign, words: "differs in wait, tolerance, on_time or min_confidence"},
 	}
 	synctest.Test(t, func(t *testing.T) {
 		h := newStreamHouse(t)
@@ -212,7 +212,7 @@ func TestResumeTokenRefusals(t *testing.T) {
 			}
 			t.Log(name)
 			info := wantFailure(t, err, codes.InvalidArgument, test.reason, test.words)
-			if test.reason == foreign && !strings.HasSuffix(test.words, " "+info.GetMetadata()["differs"]) && info.GetMetadata()["differs"] != "wait, tolerance or on_time" {
+			if test.reason == foreign && !strings.HasSuffix(test.words, " "+info.GetMetadata()["differs"]) && info.GetMetadata()["differs"] != "wait, tolerance, on_time or min_confidence" {
 				t.Errorf("%s: metadata %v", name, info.GetMetadata())
 			}
 		}

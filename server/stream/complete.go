@@ -65,6 +65,8 @@ func (s *session) complete(
 			Window:     s.window,
 			Tolerance:  s.tolerance,
 			OnTime:     s.onTime,
+
+			MinConfidence: s.minConfidence,
 		})
 		most := max(completedIDs/len(s.actors), leastIDs)
 		verdict.CountingAlertIds = verdict.GetCountingAlertIds()[:min(len(verdict.GetCountingAlertIds()), most)]

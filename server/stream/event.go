@@ -30,6 +30,8 @@ func (s *session) alertEvent(rev *storev1.Revision, matches []*integrationv1.Act
 		SeenTime:        rev.GetSeenTime(),
 		Late:            match.Late(alert, s.window, s.onTime),
 		ArrivedLate:     rev.GetArrivedLate(),
+
+		ActivityByCreation: match.ActivityByCreation(alert),
 	}
 	if s.request.GetIncludeRaw() {
 		e.Raw = rev.GetRaw()

@@ -34,6 +34,7 @@ type session struct {
 	// what was last updated before the window. Otherwise it sends what comes behind the token's start.
 	explicit                bool
 	wait, tolerance, onTime time.Duration
+	minConfidence           integrationv1.Confidence
 
 	feed       *feed
 	subscriber *subscriber
@@ -74,6 +75,8 @@ func newSession(request *integrationv1.StreamAlertsRequest, f *feed, token *stor
 		tolerance: orDefault(request.GetTolerance(), defaultTolerance),
 		onTime:    orDefault(request.GetOnTime(), defaultOnTime),
 		feed:      f,
+
+		minConfidence: minConfidenceOf(request),
 		subscriber: &subscriber{
 			wake:    make(chan struct{}, 1),
 			every:   len(request.GetActors()) == 0,
@@ -111,6 +114,11 @@ func orDefault(d *durationpb.Duration, otherwise time.Duration) time.Duration {
 		return otherwise
 	}
 	return d.AsDuration()
+}
+
+// minConfidenceOf returns how surely an alert must be about the attack to count.
+func minConfidenceOf(request *integrationv1.StreamAlertsRequest) integrationv1.Confidence {
+	return max(request.GetMinConfidence(), match.DefaultMinConfidence)
 }
 
 // concern makes a key one of an Actor's.
@@ -298,7 +306,8 @@ func (s *session) inReach(rev *storev1.Revision) bool {
 	return !s.explicit || !rev.GetUpdatedTime().AsTime().Before(s.window.Start.Add(-s.tolerance))
 }
 
-// match returns the Actors that an alert matches, in the request's order.
+// match returns the Actors that an alert matches, in the request's order. What it costs does not depend on how many Actors the alert
+// does not concern.
 func (s *session) match(alert *integrationv1.Alert) []*integrationv1.ActorMatch {
 	devices := match.DevicesOf(alert)
 	candidates := s.candidates(devices.Keys())
@@ -309,7 +318,7 @@ func (s *session) match(alert *integrationv1.Alert) []*integrationv1.ActorMatch 
 	var matches []*integrationv1.ActorMatch
 	for _, a := range candidates {
 		if m := devices.Match(a.Actor, a.resolution); m != nil {
-			m.Counts = match.Counts(m, activity)
+			m.Counts = match.Counts(m, activity, s.minConfidence)
 			matches = append(matches, m)
 		}
 	}

@@ -98,8 +98,19 @@ func bindingOf(request *integrationv1.StreamAlertsRequest) *storev1.ResumeToken_
 			Wait:      durationpb.New(orDefault(request.GetWait(), defaultWait)),
 			Tolerance: durationpb.New(orDefault(request.GetTolerance(), defaultTolerance)),
 			OnTime:    durationpb.New(orDefault(request.GetOnTime(), defaultOnTime)),
+
+			MinConfidence: boundConfidence(request),
 		}),
 	}
+}
+
+// boundConfidence returns the confidence that is in force as a binding has it. DEVICE_ONLY stands there as nothing, whatever the
+// default: it was in force in every request before there was a choice, and the tokens of those stay good.
+func boundConfidence(request *integrationv1.StreamAlertsRequest) integrationv1.Confidence {
+	if in := minConfidenceOf(request); in != integrationv1.Confidence_CONFIDENCE_DEVICE_ONLY {
+		return in
+	}
+	return integrationv1.Confidence_CONFIDENCE_UNSPECIFIED
 }
 
 func hashOf(message proto.Message) []byte {
@@ -118,7 +129,7 @@ func foreign(token, own *storev1.ResumeToken) string {
 	case !slices.Equal(token.GetBinding().GetWindow(), own.GetBinding().GetWindow()):
 		return "window"
 	case !slices.Equal(token.GetBinding().GetThresholds(), own.GetBinding().GetThresholds()):
-		return "wait, tolerance or on_time"
+		return "wait, tolerance, on_time or min_confidence"
 	}
 	return ""
 }

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"math"
 	"slices"
@@ -130,7 +131,9 @@ func TestBinding(t *testing.T) {
 		"order of the Actors": {func(r *integrationv1.StreamAlertsRequest) { slices.Reverse(r.GetActors()) }, ""},
 		"defaults written out": {func(r *integrationv1.StreamAlertsRequest) {
 			r.Wait, r.Tolerance, r.OnTime = durationpb.New(time.Hour), durationpb.New(5*time.Minute), durationpb.New(30*time.Minute)
+			r.MinConfidence = integrationv1.Confidence_CONFIDENCE_DEVICE_ONLY
 		}, ""},
+		"explain":       {func(r *integrationv1.StreamAlertsRequest) { r.Explain = true }, ""},
 		"integration":   {func(r *integrationv1.StreamAlertsRequest) { r.IntegrationId = "fabrikam" }, "integration_id"},
 		"an Actor less": {func(r *integrationv1.StreamAlertsRequest) { r.Actors = r.GetActors()[:1] }, "actors"},
 		"no Actors":     {func(r *integrationv1.StreamAlertsRequest) { r.Actors = nil }, "actors"},
@@ -145,9 +148,14 @@ func TestBinding(t *testing.T) {
 		"no window":          {func(r *integrationv1.StreamAlertsRequest) { r.Window = nil }, "window"},
 		"a later version's field of the window": {
 			func(r *integrationv1.StreamAlertsRequest) { r.GetWindow().ProtoReflect().SetUnknown(later) }, "window"},
-		"wait":      {func(r *integrationv1.StreamAlertsRequest) { r.Wait = durationpb.New(time.Minute) }, "wait, tolerance or on_time"},
-		"tolerance": {func(r *integrationv1.StreamAlertsRequest) { r.Tolerance = durationpb.New(0) }, "wait, tolerance or on_time"},
-		"on_time":   {func(r *integrationv1.StreamAlertsRequest) { r.OnTime = durationpb.New(time.Hour) }, "wait, tolerance or on_time"},
+		"wait":      {func(r *integrationv1.StreamAlertsRequest) { r.Wait = durationpb.New(time.Minute) }, "wait, tolerance, on_time or min_confidence"},
+		"tolerance": {func(r *integrationv1.StreamAlertsRequest) { r.Tolerance = durationpb.New(0) }, "wait, tolerance, on_time or min_confidence"},
+		"on_time":   {func(r *integrationv1.StreamAlertsRequest) { r.OnTime = durationpb.New(time.Hour) }, "wait, tolerance, on_time or min_confidence"},
+		"min_confidence": {func(r *integrationv1.StreamAlertsRequest) { r.MinConfidence = integrationv1.Confidence_CONFIDENCE_WEAK },
+			"wait, tolerance, on_time or min_confidence"},
+		"the Actors' traces": {func(r *integrationv1.StreamAlertsRequest) {
+			r.Actors[0].Traces = &integrationv1.Traces{Users: []string{"alex"}}
+		}, "actors"},
 	} {
 		own := func(r *integrationv1.StreamAlertsRequest) *storev1.ResumeToken {
 			return &storev1.ResumeToken{IntegrationId: r.GetIntegrationId(), Binding: bindingOf(r)}
@@ -156,6 +164,17 @@ func TestBinding(t *testing.T) {
 		test.change(changed)
 		if got := foreign(own(request()), own(changed)); got != test.differs {
 			t.Errorf("%s: differs in %q, want %q", name, got, test.differs)
+		}
+	}
+}
+
+// Where a request asks for no more than the device, its tokens are bound to what they were bound to before there was a choice: the
+// hash is that of a version that did not know min_confidence.
+func TestBindingWithoutAChoiceOfConfidence(t *testing.T) {
+	for _, least := range []integrationv1.Confidence{0, integrationv1.Confidence_CONFIDENCE_DEVICE_ONLY} {
+		binding := bindingOf(&integrationv1.StreamAlertsRequest{MinConfidence: least})
+		if got := hex.EncodeToString(binding.GetThresholds()); got != "6b5f913b1e439d817f630f7bdfb55c6e" {
+			t.Errorf("%v: the thresholds' hash is %s", least, got)
 		}
 	}
 }
