@@ -15,10 +15,20 @@ type Actor struct {
 	givenDeviceID, givenEntraID string
 	// alternates are the alternate host names, each one of its own.
 	alternates []name
+	// traces are those of the attack on it; nil where there are none.
+	traces *traces
 }
 
-// NewActor reads an Actor. What cannot be compared (an address that is none, a loopback address, an empty name) is passed over.
+// NewActor reads an Actor and its traces. What cannot be compared (an address that is none, a loopback address, an empty name) is passed
+// over.
 func NewActor(actor *integrationv1.Actor) *Actor {
+	a := machineOfActor(actor)
+	a.traces = newTraces(actor.GetTraces())
+	return a
+}
+
+// machineOfActor reads an Actor, but for its traces.
+func machineOfActor(actor *integrationv1.Actor) *Actor {
 	a := &Actor{
 		actorID:       actor.GetActorId(),
 		deviceID:      foldID(actor.GetMdeDeviceId()),

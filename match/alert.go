@@ -3,6 +3,7 @@ package match
 import (
 	"net/netip"
 	"slices"
+	"sync"
 
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
@@ -10,15 +11,18 @@ import (
 // AlertDevices are the devices that an alert is about, in the form that is compared: read once for each revision, then matched
 // with any number of Actors. They never change.
 type AlertDevices struct {
+	alert    *integrationv1.Alert
 	machines []*machine
 	// shared are the addresses that more than one of these machines has.
 	shared map[netip.Addr]bool
+	// attack returns what the alert tells of an attack, read when it is first asked for: most alerts concern no Actor.
+	attack func() *attack
 }
 
 // DevicesOf reads the devices of an alert: its device evidence, the host of a logon session, and the bare device ids of
 // processes, files and registry values, of those inside of malware too. Evidence with one device id is one device.
 func DevicesOf(alert *integrationv1.Alert) *AlertDevices {
-	d := &AlertDevices{}
+	d := &AlertDevices{alert: alert, attack: sync.OnceValue(func() *attack { return readAttack(alert) })}
 	byID := make(map[string]*machine)
 	machineFor := func(id string) *machine {
 		folded := foldID(id)
@@ -118,7 +122,8 @@ func MatchAlert(actor *Actor, resolution Resolution, alert *integrationv1.Alert)
 	return DevicesOf(alert).Match(actor, resolution)
 }
 
-// Match returns how the alert matches the Actor, nil where it does not. Its `counts` is not set.
+// Match returns how the alert matches the Actor, nil where it does not. Its attribution, outcome and `counts` are not set; see
+// [AlertDevices.MatchAttack].
 //
 // The alert matches by what its devices share with the Actor, and by KNOWN_DEVICE where the device source says that one of its
 // device ids is the Actor's, or SHOWN_DEVICE where only the evidence of alerts does. Where it has several devices, those that fit most strongly decide.
@@ -133,6 +138,12 @@ func MatchAlert(actor *Actor, resolution Resolution, alert *integrationv1.Alert)
 // again); so does any name of theirs where the Actor is known by nothing stronger itself. And where only the address fits, and
 // the names differ, it is another machine that has the address now: no match.
 func (d *AlertDevices) Match(actor *Actor, resolution Resolution) *integrationv1.ActorMatch {
+	matched, _ := d.matchMachines(actor, resolution)
+	return matched
+}
+
+// matchMachines returns how the alert matches the Actor, as Match does, and the devices by which it does.
+func (d *AlertDevices) matchMachines(actor *Actor, resolution Resolution) (*integrationv1.ActorMatch, []*machine) {
 	var certain, doubtful []*deviceMatch
 	for _, m := range d.machines {
 		switch dm := d.matchMachine(actor, resolution, m); {
@@ -148,7 +159,7 @@ func (d *AlertDevices) Match(actor *Actor, resolution Resolution) *integrationv1
 		certain = doubtful
 	}
 	if len(certain) == 0 {
-		return nil
+		return nil, nil
 	}
 
 	best := byNothing
@@ -167,7 +178,7 @@ func (d *AlertDevices) Match(actor *Actor, resolution Resolution) *integrationv1
 	if !best.namesOneMachine() && severalMachines(machines, best) {
 		ambiguous = true
 	}
-	return &integrationv1.ActorMatch{ActorId: actor.actorID, Matches: sortMatches(matches), Ambiguous: ambiguous}
+	return &integrationv1.ActorMatch{ActorId: actor.actorID, Matches: sortMatches(matches), Ambiguous: ambiguous}, machines
 }
 
 // deviceMatch is how one device of an alert fits an Actor.

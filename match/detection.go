@@ -18,8 +18,15 @@ const (
 // (https://learn.microsoft.com/en-us/defender-endpoint/configure-siem).
 //
 // A remediation that succeeded prevented what was not executing when it was detected, and blocked what was; where that is not
-// known, it cleaned up. Anything else was detected.
-func outcomeOfDetection(siem *integrationv1.SiemDetection) *integrationv1.OutcomeAssessment {
+// known, it cleaned up. Anything else was detected. A title that contradicts the flags is told.
+func outcomeOfDetection(alert *integrationv1.Alert) *integrationv1.OutcomeAssessment {
+	assessed := outcomeOfFlags(alert.GetSiem())
+	assessed.Contradictions = appendTold(nil, contradictionOfTitle(alert.GetTitle(), assessed.GetOutcome()))
+	return assessed
+}
+
+// outcomeOfFlags returns the outcome that a detection's flags tell.
+func outcomeOfFlags(siem *integrationv1.SiemDetection) *integrationv1.OutcomeAssessment {
 	assessed := func(outcome integrationv1.Outcome, path, why string) *integrationv1.OutcomeAssessment {
 		return &integrationv1.OutcomeAssessment{
 			Outcome: outcome, EvidencePath: path, Explanation: "Defender Antivirus " + why + " " + flags(siem) + ".",

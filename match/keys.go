@@ -57,7 +57,7 @@ func DeviceIDKey(id string) Key {
 }
 
 // ActorKeys returns the keys of an Actor, each once.
-func ActorKeys(actor *integrationv1.Actor) []Key { return NewActor(actor).Keys() }
+func ActorKeys(actor *integrationv1.Actor) []Key { return machineOfActor(actor).Keys() }
 
 // DeviceKeys returns the keys of a device of the device source, each once.
 func DeviceKeys(device *integrationv1.Device) []Key {

@@ -47,6 +47,11 @@ func (m *machine) addEvidence(device *integrationv1.DeviceEvidence) {
 	m.addAddress(device.GetLastIpAddress())
 }
 
+// described says that more is told of the machine than its id in Defender for Endpoint.
+func (m *machine) described() bool {
+	return m.entraID != "" || len(m.labels) > 0 || len(m.addresses) > 0
+}
+
 // severalMachines says that these, which all fit an Actor by the same criterion, are more than one machine. Records of one name
 // are one machine that was onboarded again. By a name, a record without a full name is taken for any of the others; by an address
 // alone it is one of its own.

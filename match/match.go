@@ -8,14 +8,18 @@
 //
 //	devices := match.DevicesOf(alert)              // once for each revision
 //	for _, key := range devices.Keys() { … }       // which Actors may it concern? (an index over Actor.Keys and Resolution.Keys)
-//	m := devices.Match(actor, resolution)          // is it about this Actor, by what, and is that ambiguous?
 //	activity := match.ActivityOf(alert, window, tolerance)
-//	outcome := match.OutcomeOf(alert)
-//	m.Counts = match.Counts(m, activity)
+//	m := devices.MatchAttack(actor, resolution, activity, minConfidence)
+//	outcome := match.OutcomeOf(alert)              // whoever it is about
 //	verdict := match.Judge(match.Case{…})          // at the end, over all that matched
+//
+// MatchAttack tells all of one alert and one Actor: is it about the Actor, by what, and is that ambiguous ([AlertDevices.Match]); how
+// surely is it about the attack on it, criterion by criterion (attribution.go); how did that attack end, and what contradicts it
+// (outcome.go, things.go); does it count ([Counts]).
 //
 // An Actor is compared with what Defender tells of a machine: device ids exactly, names without case, addresses parsed. A
 // [Resolution] is what the device source makes of an Actor: which devices it is, which of them is preferred, or that nothing tells.
+// The traces of the attack on it are compiled once (traces.go), what an alert tells of an attack is read once for all Actors (clues.go).
 package match
 
 import integrationv1 "defender-integration/gen/defender/integration/v1"

@@ -3,86 +3,119 @@ package match
 import (
 	"fmt"
 	"strings"
-	"time"
 
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
 
 // OutcomeOf returns how the attack ended, going by the evidence of files and processes of an alert, those inside of malware too.
-// Titles decide nothing. Of a detection of the SIEM API, whose evidence has no statuses, its flags tell; see [outcomeOfDetection].
+// Titles decide nothing; where one contradicts the outcome, that is told. Of a detection of the SIEM API, whose evidence has no
+// statuses, its flags tell; see [outcomeOfDetection].
 //
-// Each such piece of evidence tells its outcome by its detection status (prevented, blocked), else by its remediation status.
-// Where some carry the verdict malicious or suspicious, only those decide. The weakest decides, since what was merely detected
-// did run; among equals the one that was added first.
+// Each piece of evidence tells its outcome by its detection status (prevented, blocked), else by its remediation status. Of several
+// about one file or process, the one that was added last tells, and one without a status changes nothing. Where some files or processes
+// are malicious or suspicious and tell an outcome, only those decide. The weakest decides, since what was merely detected did run;
+// among equals the one that was told first.
+//
+// How the attack on an Actor ended is told by [AlertDevices.MatchAttack].
 func OutcomeOf(alert *integrationv1.Alert) *integrationv1.OutcomeAssessment {
 	if alert.GetSiem() != nil {
-		return outcomeOfDetection(alert.GetSiem())
+		return outcomeOfDetection(alert)
 	}
-	var all, incriminated []decision
-	for located := range eachEvidence(alert) {
-		if !isFileOrProcess(located.evidence) {
-			continue
-		}
-		d := decision{located: located, outcome: outcomeOfEvidence(located.evidence)}
-		all = append(all, d)
-		if isIncriminated(located.evidence) {
-			incriminated = append(incriminated, d)
-		}
-	}
-	deciding, which := all, "pieces of evidence of files and processes"
-	if len(incriminated) > 0 {
-		deciding, which = incriminated, "files and processes that Defender takes for malicious or suspicious"
-	}
+	return outcomeOfThings(alert, thingsOf(alert), nil)
+}
 
-	var weakest *decision
-	telling := 0
-	for i := range deciding {
-		d := &deciding[i]
-		if d.outcome == integrationv1.Outcome_OUTCOME_UNKNOWN {
-			continue
+// outcomeOfThings returns how the attack ended, going by these files and processes of the alert. own says that one of them is the attack's
+// own process: where any of those tells an outcome, they alone decide, and what others tell contradicts them. It is nil where nothing is
+// known of the attack.
+func outcomeOfThings(alert *integrationv1.Alert, things []*thing, own func(*thing) bool) *integrationv1.OutcomeAssessment {
+	deciding, others, which := decidingOf(things, own)
+	if len(deciding) == 0 {
+		assessed := unknownOutcome(len(alert.GetEvidence()) > 0, len(things) > 0)
+		assessed.Contradictions = appendTold(nil, contradictionOfTitle(alert.GetTitle(), assessed.GetOutcome()))
+		return assessed
+	}
+	weakest := deciding[0]
+	for _, t := range deciding[1:] {
+		if t.weakerThan(weakest) {
+			weakest = t
 		}
-		telling++
-		if weakest == nil || d.weakerThan(weakest) {
-			weakest = d
-		}
 	}
-	if weakest == nil {
-		return unknownOutcome(len(alert.GetEvidence()), len(deciding), which)
-	}
-	explanation := fmt.Sprintf("%s: %s.", describe(weakest.evidence), reasonFor(weakest.evidence, weakest.outcome))
-	if telling > 1 {
-		explanation += fmt.Sprintf(" It is the weakest outcome among %d %s that tell one.", telling, which)
-	}
-	return &integrationv1.OutcomeAssessment{
+	assessed := &integrationv1.OutcomeAssessment{
 		Outcome:      weakest.outcome,
 		EvidencePath: weakest.path(),
-		Explanation:  explanation,
+		Explanation:  explainOutcome(weakest, len(deciding), which),
 	}
+	assessed.Contradictions = appendTold(assessed.GetContradictions(), contradictionOfTitle(alert.GetTitle(), assessed.GetOutcome()))
+	assessed.Contradictions = appendTold(assessed.GetContradictions(), contradictionOfStatuses(weakest.evidence))
+	assessed.Contradictions = append(assessed.Contradictions, contradictionsOfOthers(others, assessed.GetOutcome())...)
+	return assessed
 }
 
-// decision is a piece of evidence and the outcome that it tells.
-type decision struct {
-	located
-	outcome integrationv1.Outcome
-}
-
-// weakerThan says that the outcome is weaker, or as weak and earlier.
-func (d *decision) weakerThan(other *decision) bool {
-	if d.outcome != other.outcome {
-		return d.outcome > other.outcome // The enumeration lists them from the strongest.
+// appendTold appends a text that is not empty.
+func appendTold(texts []string, text string) []string {
+	if text == "" {
+		return texts
 	}
-	mine, others := d.created(), other.created()
-	return !mine.IsZero() && (others.IsZero() || mine.Before(others))
+	return append(texts, text)
 }
 
-func (d *decision) created() time.Time { return timeOf(d.evidence.GetCreatedTime()) }
+// Which files and processes decide.
+const (
+	amongAll          = "files and processes"
+	amongIncriminated = "files and processes that Defender takes for malicious or suspicious"
+	amongOwn          = "processes of the attack itself"
+)
 
-func unknownOutcome(evidence, deciding int, which string) *integrationv1.OutcomeAssessment {
-	explanation := fmt.Sprintf("None of the %d %s tells how it ended: no detection or remediation status is set.", deciding, which)
+// decidingOf returns the files and processes that decide, which tell an outcome each, and which they are. Where they are the attack's own
+// processes, it returns the others too.
+func decidingOf(things []*thing, own func(*thing) bool) (deciding, others []*thing, which string) {
+	var all, incriminated []*thing
+	for _, t := range things {
+		if !t.told() {
+			continue
+		}
+		all = append(all, t)
+		if t.incriminated {
+			incriminated = append(incriminated, t)
+		}
+		if own != nil && own(t) {
+			deciding = append(deciding, t)
+		} else {
+			others = append(others, t)
+		}
+	}
 	switch {
-	case evidence == 0:
+	case len(deciding) > 0:
+		return deciding, others, amongOwn
+	case len(incriminated) > 0:
+		return incriminated, nil, amongIncriminated
+	default:
+		return all, nil, amongAll
+	}
+}
+
+// explainOutcome says in words why the weakest of as many decides.
+func explainOutcome(weakest *thing, deciding int, which string) string {
+	text := fmt.Sprintf("%s: %s.", describe(weakest.evidence), reasonFor(weakest.evidence, weakest.outcome))
+	if which == amongOwn {
+		text += " It is the attack's own process."
+	}
+	if weakest.telling > 1 {
+		text += fmt.Sprintf(" Of the %d pieces of evidence about it that tell an outcome, this was added last.", weakest.telling)
+	}
+	if deciding > 1 {
+		text += fmt.Sprintf(" It is the weakest outcome among %d %s that tell one.", deciding, which)
+	}
+	return text
+}
+
+// unknownOutcome says that nothing tells how it ended: the alert may have evidence, and some of it of files or processes that are meant.
+func unknownOutcome(evidence, things bool) *integrationv1.OutcomeAssessment {
+	explanation := "No evidence of a file or process tells how it ended: no detection or remediation status is set."
+	switch {
+	case !evidence:
 		explanation = "The alert has no evidence, so nothing tells how it ended."
-	case deciding == 0:
+	case !things:
 		explanation = "The alert has no evidence of a file or process, so nothing tells how it ended."
 	}
 	return &integrationv1.OutcomeAssessment{Outcome: integrationv1.Outcome_OUTCOME_UNKNOWN, Explanation: explanation}
@@ -110,14 +143,32 @@ func detectionStatus(evidence *integrationv1.Evidence) integrationv1.DetectionSt
 // (https://learn.microsoft.com/en-us/graph/api/resources/security-alertevidence), except that the remediation status `none`,
 // "no threats were found", stands on fresh evidence of live threats too and so tells nothing.
 func outcomeOfEvidence(evidence *integrationv1.Evidence) integrationv1.Outcome {
-	detection := detectionStatus(evidence)
-	switch detection {
+	detection := outcomeOfDetectionStatus(detectionStatus(evidence))
+	remediation := outcomeOfRemediationStatus(evidence.GetRemediationStatus())
+	// What was detected may have been stopped or cleaned up all the same.
+	if detection < integrationv1.Outcome_OUTCOME_DETECTED || remediation == integrationv1.Outcome_OUTCOME_UNKNOWN {
+		return detection
+	}
+	return remediation
+}
+
+// outcomeOfDetectionStatus returns the outcome that a detection status tells by itself.
+func outcomeOfDetectionStatus(status integrationv1.DetectionStatus) integrationv1.Outcome {
+	switch status {
 	case integrationv1.DetectionStatus_DETECTION_STATUS_PREVENTED:
 		return integrationv1.Outcome_OUTCOME_PREVENTED
 	case integrationv1.DetectionStatus_DETECTION_STATUS_BLOCKED:
 		return integrationv1.Outcome_OUTCOME_BLOCKED
+	case integrationv1.DetectionStatus_DETECTION_STATUS_DETECTED:
+		return integrationv1.Outcome_OUTCOME_DETECTED
+	default:
+		return integrationv1.Outcome_OUTCOME_UNKNOWN
 	}
-	switch evidence.GetRemediationStatus() {
+}
+
+// outcomeOfRemediationStatus returns the outcome that a remediation status tells by itself.
+func outcomeOfRemediationStatus(status integrationv1.RemediationStatus) integrationv1.Outcome {
+	switch status {
 	case integrationv1.RemediationStatus_REMEDIATION_STATUS_PREVENTED:
 		return integrationv1.Outcome_OUTCOME_PREVENTED
 	case integrationv1.RemediationStatus_REMEDIATION_STATUS_BLOCKED:
@@ -132,18 +183,14 @@ func outcomeOfEvidence(evidence *integrationv1.Evidence) integrationv1.Outcome {
 		integrationv1.RemediationStatus_REMEDIATION_STATUS_RUNNING,
 		integrationv1.RemediationStatus_REMEDIATION_STATUS_PARTIALLY_REMEDIATED:
 		return integrationv1.Outcome_OUTCOME_DETECTED
+	default:
+		return integrationv1.Outcome_OUTCOME_UNKNOWN
 	}
-	if detection == integrationv1.DetectionStatus_DETECTION_STATUS_DETECTED {
-		return integrationv1.Outcome_OUTCOME_DETECTED
-	}
-	return integrationv1.Outcome_OUTCOME_UNKNOWN
 }
 
 // reasonFor says in words why evidence tells its outcome.
 func reasonFor(evidence *integrationv1.Evidence, outcome integrationv1.Outcome) string {
-	detection := spell(detectionStatus(evidence).String(), "DETECTION_STATUS_")
-	remediation := spell(evidence.GetRemediationStatus().String(), "REMEDIATION_STATUS_")
-	statuses := fmt.Sprintf("(detection status %s, remediation status %s)", detection, remediation)
+	statuses := spellStatuses(evidence)
 	switch outcome {
 	case integrationv1.Outcome_OUTCOME_PREVENTED:
 		return "Defender kept it from running " + statuses
@@ -154,6 +201,13 @@ func reasonFor(evidence *integrationv1.Evidence, outcome integrationv1.Outcome) 
 	default:
 		return "Defender saw it, and nothing says that it was stopped, or cleaned up wholly " + statuses
 	}
+}
+
+// spellStatuses quotes what a file's or process's outcome rests on.
+func spellStatuses(evidence *integrationv1.Evidence) string {
+	return fmt.Sprintf("(detection status %s, remediation status %s)",
+		spell(detectionStatus(evidence).String(), "DETECTION_STATUS_"),
+		spell(evidence.GetRemediationStatus().String(), "REMEDIATION_STATUS_"))
 }
 
 // spell returns an enumeration's value as a person reads it: `PARTIALLY_REMEDIATED` as "partially remediated".

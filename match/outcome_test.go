@@ -98,8 +98,8 @@ func TestOutcomeOf(t *testing.T) {
 			[]*integrationv1.Evidence{process(sawIt, 0), file(preventedIt, 0, malicious), process(blockedIt, 0, suspicious)}, blocked, "/evidence/2",
 		},
 		{
-			"if what is malicious tells nothing, the rest does not stand in for it",
-			[]*integrationv1.Evidence{process(preventedIt, 0), file(noDetection, noRemediation, malicious)}, untold, "",
+			"if what is malicious tells nothing, the rest decides",
+			[]*integrationv1.Evidence{process(sawIt, 0), file(noDetection, noRemediation, malicious)}, detected, "/evidence/0",
 		},
 		{
 			"among equals the one that was added first",
@@ -140,7 +140,7 @@ func TestOutcomeExplains(t *testing.T) {
 		{[]*integrationv1.Evidence{onDevice(idA, "")}, "The alert has no evidence of a file or process, so nothing tells how it ended."},
 		{
 			[]*integrationv1.Evidence{file(noDetection, noRemediation)},
-			"None of the 1 pieces of evidence of files and processes tells how it ended: no detection or remediation status is set.",
+			"No evidence of a file or process tells how it ended: no detection or remediation status is set.",
 		},
 		{
 			[]*integrationv1.Evidence{file(preventedIt, 0)},

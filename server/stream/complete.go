@@ -137,10 +137,10 @@ func (s *session) judge(j *judgement, rev *storev1.Revision) {
 		return
 	}
 	j.all++
-	activity, outcome, late := match.ActivityOf(alert, s.window, s.tolerance), match.OutcomeOf(alert), match.Late(alert, s.window, s.onTime)
+	activity, late := match.ActivityOf(alert, s.window, s.tolerance), match.Late(alert, s.window, s.onTime)
 	counts := false
 	for _, m := range matches {
-		judged := match.JudgedOf(alert, m, activity, outcome, late)
+		judged := match.JudgedOf(alert, m, activity, m.GetOutcome(), late)
 		judged.AlertID = rev.GetKey()
 		a := s.actorOf(m.GetActorId())
 		j.alerts[a] = append(j.alerts[a], judged)

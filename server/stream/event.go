@@ -12,12 +12,17 @@ import (
 	"defender-integration/match"
 )
 
-// maxEvent is how large an event of the Actors may be, in bytes: well below the 3 MB that no event passes.
-const maxEvent = 2 << 20
+const (
+	// maxEvent is how large an event of the Actors may be, in bytes: well below the 3 MB that no event passes.
+	maxEvent = 2 << 20
+	// maxMatches is how large what an alert's event tells of the Actors may be, in bytes: beside it stands what an entry can hold.
+	maxMatches = 1536 << 10
+)
 
 // alertEvent makes the event of an alert's first revision in the stream.
 func (s *session) alertEvent(rev *storev1.Revision, matches []*integrationv1.ActorMatch) *integrationv1.AlertEvent {
 	alert := rev.GetAlert()
+	boundMatches(matches)
 	e := &integrationv1.AlertEvent{
 		Kind:            integrationv1.AlertEvent_KIND_NEW,
 		Alert:           alert,
@@ -37,6 +42,30 @@ func (s *session) alertEvent(rev *storev1.Revision, matches []*integrationv1.Act
 		e.Raw = rev.GetRaw()
 	}
 	return e
+}
+
+// boundMatches cuts what is told of why each Actor matched until it is not too large: the values that were compared go first, then the
+// comparisons and the contradictions. The explanations stay.
+func boundMatches(matches []*integrationv1.ActorMatch) {
+	for _, cut := range []func(*integrationv1.ActorMatch){
+		func(m *integrationv1.ActorMatch) {
+			for _, c := range m.GetAttribution().GetComparisons() {
+				c.TraceValue, c.DefenderValue = "", ""
+			}
+		},
+		func(m *integrationv1.ActorMatch) { m.Attribution.Comparisons, m.Outcome.Contradictions = nil, nil },
+	} {
+		size := 0
+		for _, m := range matches {
+			size += proto.Size(m)
+		}
+		if size <= maxMatches {
+			return
+		}
+		for _, m := range matches {
+			cut(m)
+		}
+	}
 }
 
 // updateEvent makes the event of a later revision. previous is the one sent before it; nil where trimming dropped that.

@@ -306,7 +306,7 @@ func (s *session) inReach(rev *storev1.Revision) bool {
 	return !s.explicit || !rev.GetUpdatedTime().AsTime().Before(s.window.Start.Add(-s.tolerance))
 }
 
-// match returns the Actors that an alert matches, in the request's order. What it costs does not depend on how many Actors the alert
+// match returns the Actors that an alert matches and how, in the request's order. What it costs does not depend on how many Actors the alert
 // does not concern.
 func (s *session) match(alert *integrationv1.Alert) []*integrationv1.ActorMatch {
 	devices := match.DevicesOf(alert)
@@ -317,8 +317,7 @@ func (s *session) match(alert *integrationv1.Alert) []*integrationv1.ActorMatch 
 	activity := match.ActivityOf(alert, s.window, s.tolerance)
 	var matches []*integrationv1.ActorMatch
 	for _, a := range candidates {
-		if m := devices.Match(a.Actor, a.resolution); m != nil {
-			m.Counts = match.Counts(m, activity, s.minConfidence)
+		if m := devices.MatchAttack(a.Actor, a.resolution, activity, s.minConfidence); m != nil {
 			matches = append(matches, m)
 		}
 	}

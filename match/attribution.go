@@ -1,0 +1,203 @@
+package match
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	integrationv1 "defender-integration/gen/defender/integration/v1"
+)
+
+// comparison is what came of comparing two values, or by one criterion.
+type comparison = integrationv1.TraceComparison_Result
+
+const (
+	met           = integrationv1.TraceComparison_RESULT_MET
+	notMet        = integrationv1.TraceComparison_RESULT_NOT_MET
+	notComparable = integrationv1.TraceComparison_RESULT_NOT_COMPARABLE
+)
+
+func comparisonOf(same bool) comparison {
+	if same {
+		return met
+	}
+	return notMet
+}
+
+// attribute says how surely an alert, of which clues are what it tells, is about the attack that left the traces; nil where there are
+// none. foreign says of a device's id that it is not the Actor's: what is about such a device is left out.
+//
+// The attack's own process makes it CERTAIN. A child of it, a file's hash or a command line with arguments make it STRONG; so does a
+// file's path or name together with the user or the parent. Anything else that is met makes it WEAK, titles and techniques in any
+// number too, and where nothing is, only the device ties the alert to the attack.
+func attribute(t *traces, c *clues, foreign func(device string) bool) *integrationv1.Attribution {
+	if t == nil {
+		return &integrationv1.Attribution{
+			Confidence:  integrationv1.Confidence_CONFIDENCE_DEVICE_ONLY,
+			Explanation: "The request has no traces of the attack on this Actor, so nothing but the device ties the alert to it.",
+		}
+	}
+	var list []*integrationv1.TraceComparison
+	add := func(one *integrationv1.TraceComparison) {
+		if one != nil {
+			list = append(list, one)
+		}
+	}
+	add(compare(integrationv1.TraceCriterion_TRACE_CRITERION_PROCESS, t.processes, c.processes, foreign, sameProcess))
+	add(compare(integrationv1.TraceCriterion_TRACE_CRITERION_CHILD_PROCESS, t.processes, c.parents, foreign, sameProcess))
+	add(compare(integrationv1.TraceCriterion_TRACE_CRITERION_FILE_HASH, t.hashes, c.hashes, foreign, sameHash))
+	add(compare(integrationv1.TraceCriterion_TRACE_CRITERION_COMMAND_LINE, t.commandLines, c.commandLines, foreign, sameCommandLine))
+	add(compare(integrationv1.TraceCriterion_TRACE_CRITERION_PARENT_PROCESS, t.parents, c.parents, foreign, sameProcess))
+	add(compare(integrationv1.TraceCriterion_TRACE_CRITERION_FILE_PATH, t.paths, c.paths, foreign, sameText))
+	add(compare(integrationv1.TraceCriterion_TRACE_CRITERION_FILE_NAME, t.names, c.names, foreign, sameText))
+	add(compare(integrationv1.TraceCriterion_TRACE_CRITERION_USER, t.accounts, c.accounts, foreign, sameAccount))
+	add(compare(integrationv1.TraceCriterion_TRACE_CRITERION_TECHNIQUE, t.techniques, c.techniques, foreign, sameTechnique))
+	add(compare(integrationv1.TraceCriterion_TRACE_CRITERION_TITLE, t.titles, c.titles, foreign, sameText))
+
+	confidence, by := confidenceOf(list)
+	leftOut := 0
+	for _, device := range c.devices {
+		if foreign(device) {
+			leftOut++
+		}
+	}
+	return &integrationv1.Attribution{Confidence: confidence, Comparisons: list, Explanation: explainAttribution(confidence, by, list, leftOut)}
+}
+
+// compare compares by one criterion; nil where the traces have no value for it. It tells the first two values that are the same; where
+// there are none, the first that can be compared, and where there are none of those, the first.
+func compare[T any](criterion integrationv1.TraceCriterion, wanted []traced[T], found []clue[T], foreign func(string) bool,
+	same func(mine, others T) comparison,
+) *integrationv1.TraceComparison {
+	if len(wanted) == 0 {
+		return nil
+	}
+	result, mine := notComparable, &wanted[0]
+	var others *clue[T]
+	for i := range wanted {
+		for j := range found {
+			if foreign(found[j].device) {
+				continue
+			}
+			one := same(wanted[i].value, found[j].value)
+			if others == nil || one == met || one == notMet && result == notComparable {
+				result, mine, others = one, &wanted[i], &found[j]
+			}
+			if result == met {
+				return told(criterion, result, mine, others)
+			}
+		}
+	}
+	return told(criterion, result, mine, others)
+}
+
+// told makes the comparison as an answer tells it.
+func told[T any](criterion integrationv1.TraceCriterion, result comparison, mine *traced[T], others *clue[T]) *integrationv1.TraceComparison {
+	c := &integrationv1.TraceComparison{Criterion: criterion, Result: result, TraceValue: cutValue(mine.given)}
+	if others != nil {
+		c.DefenderValue, c.EvidencePath = cutValue(others.given), others.path
+	}
+	return c
+}
+
+// maxValue is how much of a value stands in a comparison, in bytes.
+const maxValue = 512
+
+// cutValue shortens a value to maxValue, at a rune's edge.
+func cutValue(value string) string {
+	if len(value) <= maxValue {
+		return value
+	}
+	end := maxValue
+	for end > 0 && !utf8.RuneStart(value[end]) {
+		end--
+	}
+	return value[:end]
+}
+
+// confidenceOf returns the confidence that the criteria which are met make, and those that it rests on.
+func confidenceOf(list []*integrationv1.TraceComparison) (integrationv1.Confidence, []integrationv1.TraceCriterion) {
+	const (
+		process     = integrationv1.TraceCriterion_TRACE_CRITERION_PROCESS
+		child       = integrationv1.TraceCriterion_TRACE_CRITERION_CHILD_PROCESS
+		hash        = integrationv1.TraceCriterion_TRACE_CRITERION_FILE_HASH
+		commandLine = integrationv1.TraceCriterion_TRACE_CRITERION_COMMAND_LINE
+		parent      = integrationv1.TraceCriterion_TRACE_CRITERION_PARENT_PROCESS
+		path        = integrationv1.TraceCriterion_TRACE_CRITERION_FILE_PATH
+		name        = integrationv1.TraceCriterion_TRACE_CRITERION_FILE_NAME
+		user        = integrationv1.TraceCriterion_TRACE_CRITERION_USER
+	)
+	all := criteriaWith(list, met)
+	among := func(these ...integrationv1.TraceCriterion) []integrationv1.TraceCriterion {
+		return slices.DeleteFunc(these, func(c integrationv1.TraceCriterion) bool { return !slices.Contains(all, c) })
+	}
+	if by := among(process); len(by) > 0 {
+		return integrationv1.Confidence_CONFIDENCE_CERTAIN, by
+	}
+	if by := among(child, hash, commandLine); len(by) > 0 {
+		return integrationv1.Confidence_CONFIDENCE_STRONG, by
+	}
+	if len(among(path, name)) > 0 && len(among(user, parent)) > 0 {
+		return integrationv1.Confidence_CONFIDENCE_STRONG, among(parent, path, name, user)
+	}
+	if len(all) > 0 {
+		return integrationv1.Confidence_CONFIDENCE_WEAK, all
+	}
+	return integrationv1.Confidence_CONFIDENCE_DEVICE_ONLY, nil
+}
+
+// criteriaWith returns the criteria of which this came.
+func criteriaWith(list []*integrationv1.TraceComparison, result comparison) []integrationv1.TraceCriterion {
+	var criteria []integrationv1.TraceCriterion
+	for _, c := range list {
+		if c.GetResult() == result {
+			criteria = append(criteria, c.GetCriterion())
+		}
+	}
+	return criteria
+}
+
+// explainAttribution says in words why an alert is attributed like this. by are the criteria that the confidence rests on, leftOut is how
+// many pieces of evidence are about other devices.
+func explainAttribution(confidence integrationv1.Confidence, by []integrationv1.TraceCriterion, list []*integrationv1.TraceComparison, leftOut int) string {
+	var text strings.Builder
+	switch confidence {
+	case integrationv1.Confidence_CONFIDENCE_CERTAIN:
+		text.WriteString("It is about the attack: the attack's own process is in the alert, by its id and creation time.")
+	case integrationv1.Confidence_CONFIDENCE_STRONG:
+		fmt.Fprintf(&text, "It is about the attack by what little else shares with it: %s.", spellCriteria(by))
+	case integrationv1.Confidence_CONFIDENCE_WEAK:
+		fmt.Fprintf(&text, "It may be about the attack: it shares only what much else has too: %s.", spellCriteria(by))
+	default:
+		text.WriteString("Nothing of the attack's traces was found in the alert, so nothing but the device ties it to the attack.")
+	}
+	more := slices.DeleteFunc(criteriaWith(list, met), func(c integrationv1.TraceCriterion) bool { return slices.Contains(by, c) })
+	for _, part := range []struct {
+		title    string
+		criteria []integrationv1.TraceCriterion
+	}{{"Also met", more}, {"Not met", criteriaWith(list, notMet)}, {"Not comparable", criteriaWith(list, notComparable)}} {
+		if len(part.criteria) > 0 {
+			fmt.Fprintf(&text, " %s: %s.", part.title, spellCriteria(part.criteria))
+		}
+	}
+	if leftOut > 0 {
+		fmt.Fprintf(&text, " Left out: %s about other devices.", pieces(leftOut))
+	}
+	return text.String()
+}
+
+func spellCriteria(criteria []integrationv1.TraceCriterion) string {
+	words := make([]string, len(criteria))
+	for i, c := range criteria {
+		words[i] = spell(c.String(), "TRACE_CRITERION_")
+	}
+	return strings.Join(words, ", ")
+}
+
+func pieces(n int) string {
+	if n == 1 {
+		return "1 piece of evidence"
+	}
+	return fmt.Sprintf("%d pieces of evidence", n)
+}
