@@ -68,12 +68,12 @@ func contradictionsOfOthers(others []*thing, outcome integrationv1.Outcome) []st
 		if len(telling) == 0 {
 			continue
 		}
-		text := fmt.Sprintf("%s, which is not the attack's own process, tells that it was %s (%s)",
-			describe(telling[0].evidence), spellOutcome(other), telling[0].path())
+		where := telling[0].path()
 		if more := len(telling) - 1; more > 0 {
-			text += fmt.Sprintf(", and so do %d more", more)
+			where += fmt.Sprintf(" and %d more", more)
 		}
-		texts = append(texts, text+".")
+		texts = append(texts, fmt.Sprintf("%s, which is not the attack's own process, tells that it was %s (%s).",
+			describe(telling[0].evidence), spellOutcome(other), where))
 	}
 	return texts
 }

@@ -16,6 +16,9 @@ import (
 // are malicious or suspicious and tell an outcome, only those decide. The weakest decides, since what was merely detected did run;
 // among equals the one that was told first.
 //
+// So what is added to an alert makes its outcome weaker in two ways alone: it tells a weaker one itself, or it takes a file or process
+// for malicious that tells a weaker one.
+//
 // How the attack on an Actor ended is told by [AlertDevices.MatchAttack].
 func OutcomeOf(alert *integrationv1.Alert) *integrationv1.OutcomeAssessment {
 	if alert.GetSiem() != nil {
