@@ -82,7 +82,12 @@ func hasExtension(name, extension string) bool {
 
 // withoutQuotes drops quotes: what stands in them is told apart by shells, and kernels tell it without.
 func withoutQuotes(text string) string {
-	return strings.NewReplacer(`"`, "", "'", "").Replace(text)
+	return strings.Map(func(r rune) rune {
+		if r == '"' || r == '\'' {
+			return -1
+		}
+		return r
+	}, text)
 }
 
 // fold returns a text without case, by Unicode's simple folding.

@@ -48,7 +48,7 @@ func BenchmarkDispatch(b *testing.B) {
 	}
 }
 
-func benchmarkFeed(b *testing.B) *feed {
+func benchmarkFeed(b testing.TB) *feed {
 	b.Helper()
 	memory := store.NewMemory()
 	b.Cleanup(func() { _ = memory.Close() })
