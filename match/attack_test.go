@@ -51,6 +51,10 @@ func TestEvidenceOfOtherDevicesIsLeftOut(t *testing.T) {
 			"one that it does not know", named, []*integrationv1.Device{device(idB, "pc1.contoso.com")}, idA,
 			[]*integrationv1.Evidence{onDevice("", "pc1.contoso.com")}, false,
 		},
+		{
+			"another one than the Actor names, where the alert's device has no id", actor(func(a *integrationv1.Actor) { a.MdeDeviceId, a.FqHostName = idA, "pc1.contoso.com" }),
+			nil, idB, []*integrationv1.Evidence{onDevice("", "pc1.contoso.com")}, false,
+		},
 		{"an id alone, where no id of the Actor's is known", named, nil, idA, []*integrationv1.Evidence{onDevice("", "pc1.contoso.com")}, true},
 		{
 			"an id with another name, where no id of the Actor's is known", named, nil, idA,

@@ -498,10 +498,10 @@ func TestAttributionExplains(t *testing.T) {
 
 // Both values are told as they were given, at most 512 bytes of each, and never half a character.
 func TestAttributionTellsBothValues(t *testing.T) {
-	traces := processTrace(&integrationv1.ProcessTrace{ProcessId: 4711, ProcessCreationTime: at(0), CommandLine: "CMD /c x" + strings.Repeat("ä", 10_000)})
+	traces := processTrace(&integrationv1.ProcessTrace{ProcessId: 4711, ProcessCreationTime: at(0), CommandLine: "CMD /c xy" + strings.Repeat("ä", 10_000)})
 	alert := alertOnA(ofProcess(&integrationv1.ProcessEvidence{
 		ProcessId: 4711, ProcessCreationTime: timestamppb.New(noon.Add(1500 * time.Millisecond)),
-		ProcessCommandLine: `"C:\cmd.exe" /c x` + strings.Repeat("€", 10_000),
+		ProcessCommandLine: `"C:\cmd.exe" /c xy` + strings.Repeat("€", 10_000),
 	}))
 	got := attackOn(t, traces, alert).GetAttribution()
 	process := comparisonBy(got, byProcess)
@@ -510,7 +510,7 @@ func TestAttributionTellsBothValues(t *testing.T) {
 		t.Errorf("the process is told as %v", process)
 	}
 	line := comparisonBy(got, byCommandLine)
-	for value, begins := range map[string]string{line.GetTraceValue(): "CMD /c xä", line.GetDefenderValue(): `"C:\cmd.exe" /c x€`} {
+	for value, begins := range map[string]string{line.GetTraceValue(): "CMD /c xyä", line.GetDefenderValue(): `"C:\cmd.exe" /c xy€`} {
 		if len(value) > 512 || len(value) < 509 || !utf8.ValidString(value) || !strings.HasPrefix(value, begins) {
 			t.Errorf("%d bytes of a command line, valid %t: %.20s", len(value), utf8.ValidString(value), value)
 		}

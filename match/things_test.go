@@ -91,6 +91,12 @@ func TestOneThingToldSeveralTimes(t *testing.T) {
 			[]*integrationv1.Evidence{file(sawIt, 0, inFolder(`C:\X`), after(0)), file(preventedIt, 0, inFolder(`C:\Y`), after(minute))}, detected, "/evidence/0",
 		},
 		{
+			"another device has another file of that path",
+			[]*integrationv1.Evidence{
+				file(sawIt, 0, inFolder("/x"), after(0), onto(idA)), file(preventedIt, 0, inFolder("/x"), after(minute), onto(idB)),
+			}, detected, "/evidence/0",
+		},
+		{
 			"a name alone names no file",
 			[]*integrationv1.Evidence{file(sawIt, 0, after(0)), file(preventedIt, 0, after(minute))}, detected, "/evidence/0",
 		},
