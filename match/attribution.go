@@ -25,8 +25,8 @@ func comparisonOf(same bool) comparison {
 	return notMet
 }
 
-// attribute says how surely an alert, of which clues are what it tells, is about the attack that left the traces; nil where there are
-// none. foreign says of a device's id that it is not the Actor's: what is about such a device is left out.
+// attribute says how surely an alert is about the attack on an Actor: t are the traces of the attack, nil where none are given, and c is
+// what the alert tells. foreign says of a device's id that it is not the Actor's: what is about such a device is left out.
 //
 // The attack's own process makes it CERTAIN. A child of it, a file's hash or a command line with arguments make it STRONG; so does a
 // file's path or name together with the user or the parent. Anything else that is met makes it WEAK, titles and techniques in any

@@ -96,8 +96,8 @@ func TestMatchingDoesNotGrowWithOtherActors(t *testing.T) {
 		}
 		allocations = append(allocations, testing.AllocsPerRun(20, func() { s.match(alert) }))
 	}
-	// A map that is larger may take one more.
-	if slices.Max(allocations) > slices.Min(allocations)+1 {
+	// The runtime's own come and go; ten thousand Actors would take a thousand times as many.
+	if slices.Max(allocations) > slices.Min(allocations)*1.2 {
 		t.Errorf("allocations among %d Actors: %v", howMany(), allocations)
 	}
 }
