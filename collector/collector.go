@@ -60,6 +60,7 @@ type Collector struct {
 	facts      map[string][]*fact // those of the journal, by device id, ascending
 	checkpoint *storev1.Checkpoint
 	watching   time.Time // since when this process has polled without a failure, by Microsoft's clock; zero while it does not
+	absences   []absence // those that are over, ascending
 	bare       bare
 	missing    *integrationv1.Problem // what reads passed over, while there is such; with since when
 	unclosed   *integrationv1.Problem // why the last closing read failed; nil where it did not
@@ -112,6 +113,7 @@ func (c *Collector) run(ctx context.Context) {
 			return
 		}
 		c.log.ErrorContext(ctx, "the journal cannot be written; recovering it", "error", err)
+		c.lookAway()
 		c.setProblem(storeProblem(err), time.Time{}, time.Time{})
 		if time.Since(began) > c.settings.RetryMax {
 			wait = c.settings.RetryMin
@@ -213,7 +215,8 @@ func (c *Collector) recover(ctx context.Context) error {
 	renewed := c.checkpoint != nil && c.checkpoint.GetIdentity() != checkpoint.GetIdentity()
 	c.checkpoint = proto.CloneOf(checkpoint)
 	if renewed {
-		// What they rest on is gone.
+		// What they rest on is gone, and what was read is to be read again.
+		c.absences = nil
 		c.update(func(s *Snapshot) { s.Pairs = nil })
 	}
 	c.mu.Lock()
@@ -252,7 +255,7 @@ func (c *Collector) connect() error {
 		c.setState(stateOf(record))
 	}
 	if record.GetIntegration().GetPaused() {
-		c.watching = time.Time{}
+		c.lookAway()
 	}
 	for _, g := range []*gate{&c.plan.alertGate, &c.plan.devicesGate} {
 		if g.retired {
@@ -280,6 +283,7 @@ func (c *Collector) makeSource(record *storev1.Record) {
 	source, err := c.options.Connect(record, c.metrics.counting(c.id, c.budgets.spender(application(record.GetIntegration()))))
 	c.plan.connectError = err
 	if err != nil {
+		c.lookAway()
 		c.plan.reconnect = time.Now().Add(c.settings.RetryPermanent)
 		c.log.Warn("the connection cannot be made", "reason", connectProblem(err).GetReason(), "error", err, "again_at", c.plan.reconnect)
 		return
@@ -354,7 +358,7 @@ func (c *Collector) take(ctx context.Context, e *defender.Element) error {
 	}
 	firstSeen, previous := c.index.before(e.Key, now)
 	entry := newRevision(e, now, firstSeen, previous)
-	entry.GetRevision().ArrivedLate = c.arrivedLate(e)
+	entry.GetRevision().ArrivedLate, entry.GetRevision().Away = c.arrivedLate(e), c.away(e, previous == 0, now)
 	c.metrics.revision(c.id, entry.GetRevision())
 	c.observeLateness(e, now)
 	c.add(entry)

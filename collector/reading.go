@@ -28,10 +28,7 @@ func (c *Collector) poll(ctx context.Context) error {
 	if pair == nil {
 		return err
 	}
-	if c.watching.IsZero() {
-		c.watching = pair.GetThrough().AsTime()
-	}
-	c.checkpoint.PolledThrough = pair.GetThrough()
+	c.watch(pair)
 	if through := pair.GetThrough().AsTime(); c.checkpoint.GetLastSequence() != before || through.Sub(c.plan.saved) >= saveInterval {
 		if err := c.locked(ctx, c.save); err != nil {
 			return err
@@ -127,7 +124,7 @@ func (c *Collector) read(ctx context.Context, depth integrationv1.Pair_Depth, si
 	case passedOver != nil:
 		since = passedOver.GetMissing()[len(passedOver.GetMissing())-1].GetEndTime().AsTime()
 	case err != nil:
-		c.failed(ctx, depth, err)
+		c.failed(ctx, err)
 		return nil, nil
 	}
 	c.plan.alertGate = gate{}
@@ -147,7 +144,7 @@ func (c *Collector) read(ctx context.Context, depth integrationv1.Pair_Depth, si
 }
 
 // failed takes note of a read that failed upstream.
-func (c *Collector) failed(ctx context.Context, depth integrationv1.Pair_Depth, err error) {
+func (c *Collector) failed(ctx context.Context, err error) {
 	if ctx.Err() != nil {
 		return
 	}
@@ -156,9 +153,8 @@ func (c *Collector) failed(ctx context.Context, depth integrationv1.Pair_Depth, 
 		c.log.WarnContext(ctx, "a deeper read is left out: the budget's share for it is spent", "error", err)
 		return
 	}
-	if depth == integrationv1.Pair_DEPTH_POLL {
-		c.watching = time.Time{}
-	}
+	// Also where a deeper read failed: polls wait with it.
+	c.lookAway()
 	problem, until := c.plan.alertGate.note(c.settings, err)
 	c.log.WarnContext(ctx, "reading alerts failed", "reason", problem.GetReason(), "error", err, "again_at", c.plan.alertGate.until)
 	c.setProblem(problem, until, c.nextPoll())

@@ -35,6 +35,7 @@ func (s *session) alertEvent(rev *storev1.Revision, matches []*integrationv1.Act
 		SeenTime:        rev.GetSeenTime(),
 		Late:            match.Late(alert, s.window, s.onTime),
 		ArrivedLate:     rev.GetArrivedLate(),
+		Away:            rev.GetAway(),
 
 		ActivityByCreation: match.ActivityByCreation(alert),
 	}
