@@ -64,8 +64,8 @@ func TestVerdictByADetection(t *testing.T) {
 		window := match.Window{Start: end.Add(-time.Minute), End: end}
 		return match.Judge(match.Case{
 			ActorID: "a", Window: window, OnTime: time.Minute,
-			Alerts: []match.Judged{match.JudgedOf(alert, &integrationv1.ActorMatch{ActorId: "a", Counts: true},
-				integrationv1.Activity_ACTIVITY_IN_WINDOW, match.OutcomeOf(alert), match.Late(alert, window, time.Minute))},
+			Alerts: []match.Judged{match.JudgedOf(alert, &integrationv1.ActorMatch{ActorId: "a", Counts: true, Outcome: match.OutcomeOf(alert)},
+				integrationv1.Activity_ACTIVITY_IN_WINDOW, match.Late(alert, window, time.Minute))},
 		}).GetExplanation()
 	}
 	at := timestamppb.New(end.Add(time.Hour))

@@ -95,49 +95,102 @@ func State(actorID string, resolution Resolution, lookup Lookup, window Window) 
 	return state
 }
 
-// explainCannotSee says in words why an Actor cannot be judged by its device.
-func explainCannotSee(reason integrationv1.CannotJudgeReason, resolution Resolution, lookup Lookup, window Window) string {
-	device := resolution.Preferred
+// What an operator can do about a device that could not be seen.
+const (
+	tellApart = "Ask anew with the Actor's mde_device_id, or with a name that no other device has."
+	lookAgain = "Resume with the token of this event: the device is looked up again, and the window judged again."
+)
+
+// explainCannotSee says in words why an Actor cannot be judged by its device, and what to do about it.
+func explainCannotSee(reason integrationv1.CannotJudgeReason, resolution Resolution, lookup Lookup, window Window) obstacle {
 	switch reason {
 	case integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_API_PROVES_NO_ABSENCE:
-		return "through the SIEM API an empty answer proves nothing, since Microsoft may have switched it off"
+		return obstacle{
+			"through the SIEM API an empty answer proves nothing, since Microsoft may have switched it off",
+			"Register the tenant through GRAPH_SECURITY or DEFENDER_FOR_ENDPOINT: there a miss can be told.",
+		}
 	case integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_NO_DEVICE_SOURCE:
-		return "the integration has no device source, so nothing says that the device was there to be seen"
+		return obstacle{
+			"the integration has no device source, so nothing says that the device was there to be seen",
+			"Give it one: MACHINES needs the permission Machine.Read.All, HUNTING (with GRAPH_SECURITY) ThreatHunting.Read.All.",
+		}
 	case integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_DEVICE_LOOKUP_FAILED:
-		return "the devices could not be looked up: " + lookup.Problem.GetMessage()
+		return explainFailedLookup(lookup)
 	case integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_DEVICE_PENDING:
-		return "the Actor's device has not been looked up since the window ended"
+		return obstacle{"the Actor's device has not been looked up since the window ended", lookAgain}
 	case integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_AMBIGUOUS:
-		return fmt.Sprintf("%d devices fit the Actor, and nothing tells which it is", len(resolution.Devices))
+		return explainAmbiguity(resolution)
 	case integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_DEVICE_UNKNOWN:
 		within := ""
 		if lookup.Kind == integrationv1.DeviceSource_KIND_HUNTING {
 			within = ", in the 30 days that advanced hunting knows"
 		}
-		return fmt.Sprintf("Defender knew no device that fits the Actor at %s%s", clock(lookup.Time), within)
-	case integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_DEVICE_NOT_ONBOARDED:
-		if firstSeenAfter(device, window) {
-			return fmt.Sprintf("Defender first saw %s at %s, after the window", describeDevice(device), clock(timeOf(device.GetFirstSeenTime())))
+		return obstacle{
+			fmt.Sprintf("Defender knew no device that fits the Actor at %s%s", clock(lookup.Time), within),
+			"See in Defender's list of devices whether the machine is onboarded, and under which name; ask anew with that name, or with its mde_device_id.",
 		}
-		return fmt.Sprintf("%s is not onboarded (onboarding status %s)",
-			describeDevice(device), spell(device.GetOnboardingStatus().String(), "ONBOARDING_STATUS_"))
+	case integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_DEVICE_NOT_ONBOARDED:
+		return explainNotOnboarded(resolution.Preferred, window)
 	case integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_DEVICE_SILENT:
-		return explainSilence(device, lookup, window)
+		return explainSilence(resolution.Preferred, lookup, window)
 	}
-	return ""
+	return obstacle{}
 }
 
-func explainSilence(device *integrationv1.Device, lookup Lookup, window Window) string {
+func explainFailedLookup(lookup Lookup) obstacle {
+	why := "the devices could not be looked up: " + sentence(lookup.Problem.GetMessage())
+	if !lookup.Time.IsZero() {
+		why += fmt.Sprintf(" What was looked up before, at %s, tells nothing of the window", clock(lookup.Time))
+	}
+	remedy := lookup.Problem.GetRemedy()
+	if remedy != "" {
+		remedy = sentence(remedy) + " "
+	}
+	return obstacle{why, remedy + lookAgain}
+}
+
+func explainAmbiguity(resolution Resolution) obstacle {
+	devices := make([]string, 0, maxListed+1)
+	for _, d := range resolution.Devices[:min(len(resolution.Devices), maxListed)] {
+		devices = append(devices, describeDevice(d.GetDevice()))
+	}
+	if more := len(resolution.Devices) - maxListed; more > 0 {
+		devices = append(devices, fmt.Sprintf("%d more", more))
+	}
+	return obstacle{fmt.Sprintf("%d devices fit the Actor, and nothing tells which it is: %s", len(resolution.Devices), enumerated(devices)), tellApart}
+}
+
+func explainNotOnboarded(device *integrationv1.Device, window Window) obstacle {
+	if onboarded(device) && firstSeenAfter(device, window) {
+		return obstacle{
+			fmt.Sprintf("Defender first saw %s at %s, after the window", describeDevice(device), clock(timeOf(device.GetFirstSeenTime()))),
+			"An attack from now on can be judged.",
+		}
+	}
+	return obstacle{
+		fmt.Sprintf("%s is not onboarded (onboarding status %s)",
+			describeDevice(device), spell(device.GetOnboardingStatus().String(), "ONBOARDING_STATUS_")),
+		"Onboard it to Defender for Endpoint: an attack after that can be judged.",
+	}
+}
+
+func explainSilence(device *integrationv1.Device, lookup Lookup, window Window) obstacle {
+	const reach = "See that the machine runs and reaches Defender's service, and what its page in the Defender portal says of its sensor"
+	const reported = ". Once it has reported, resume with the token of this event: the window is judged again."
 	seen := lastSeen(device)
 	switch {
 	case !active(device):
-		return fmt.Sprintf("the sensor of %s is not well (health status %s)",
-			describeDevice(device), spell(device.GetHealthStatus().String(), "HEALTH_STATUS_"))
+		return obstacle{
+			fmt.Sprintf("the sensor of %s is not well (health status %s)",
+				describeDevice(device), spell(device.GetHealthStatus().String(), "HEALTH_STATUS_")), reach + reported,
+		}
 	case seen.IsZero():
-		return fmt.Sprintf("%s has no last report", describeDevice(device))
+		return obstacle{describeDevice(device) + " has no last report", reach + reported}
 	default:
-		return fmt.Sprintf("%s last reported at %s, longer before the window's start at %s than the device source's rhythm of %s explains",
-			describeDevice(device), clock(seen), clock(window.Start), duration(lookup.Rhythm))
+		return obstacle{
+			fmt.Sprintf("%s last reported at %s, longer before the window's start at %s than the device source's rhythm of %s explains",
+				describeDevice(device), clock(seen), clock(window.Start), duration(lookup.Rhythm)), reach + reported,
+		}
 	}
 }
 
@@ -156,7 +209,7 @@ func describeReport(device *integrationv1.Device, window Window) string {
 
 func describeDevice(device *integrationv1.Device) string {
 	if name := device.GetDeviceDnsName(); name != "" {
-		return fmt.Sprintf("device %q (%s)", name, device.GetMdeDeviceId())
+		return fmt.Sprintf("device %s (%s)", quote(name), device.GetMdeDeviceId())
 	}
 	return "device " + device.GetMdeDeviceId()
 }

@@ -2,6 +2,7 @@ package match
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	integrationv1 "defender-integration/gen/defender/integration/v1"
@@ -38,50 +39,20 @@ type Judged struct {
 	Created time.Time
 	// Processed says that Created is when Defender's back end processed it: a detection of the SIEM API tells no other time of its own.
 	Processed bool
-	// Match is how it matched the Actor.
+	// Match is how it matched the Actor, with its attribution to the attack and its outcome for the Actor.
 	Match *integrationv1.ActorMatch
 	// Activity is how its activity lies to the window.
 	Activity integrationv1.Activity
-	// Outcome is how the attack ended, going by it.
-	Outcome *integrationv1.OutcomeAssessment
 	// Late is what Late says of it.
 	Late bool
 }
 
 // JudgedOf puts together what a case needs of an alert that matched.
-func JudgedOf(alert *integrationv1.Alert, match *integrationv1.ActorMatch, activity integrationv1.Activity,
-	outcome *integrationv1.OutcomeAssessment, late bool,
-) Judged {
+func JudgedOf(alert *integrationv1.Alert, match *integrationv1.ActorMatch, activity integrationv1.Activity, late bool) Judged {
 	return Judged{
 		AlertID: alert.GetId(), Created: createdTime(alert), Processed: alert.GetSiem() != nil,
-		Match: match, Activity: activity, Outcome: outcome, Late: late,
+		Match: match, Activity: activity, Late: late,
 	}
-}
-
-// Proof is what proves that collecting was complete.
-type Proof struct {
-	// Pair is the read that completed the stream; nil where none did.
-	Pair *integrationv1.Pair
-	// Incomplete says in words why the proof does not hold, such as that no closing read succeeded, or that history is gone;
-	// empty where it holds.
-	Incomplete string
-}
-
-// gap returns why the proof does not hold for the window, empty where it does: the read must begin no later than the window less
-// the tolerance, and must have been made no earlier than its end.
-func (p Proof) gap(window Window, tolerance time.Duration) string {
-	since, through := timeOf(p.Pair.GetSince()), timeOf(p.Pair.GetThrough())
-	switch {
-	case p.Incomplete != "":
-		return p.Incomplete
-	case p.Pair == nil:
-		return "no closing read succeeded"
-	case window.Start.IsZero() || window.End.IsZero():
-		return "the window is open"
-	case since.After(window.Start.Add(-tolerance)) || through.Before(window.End):
-		return fmt.Sprintf("the closing read covers only what was last updated from %s through %s", clock(since), clock(through))
-	}
-	return ""
 }
 
 // maxCountingIDs is how many alert ids a verdict lists.
@@ -89,56 +60,77 @@ const maxCountingIDs = 100
 
 // Judge returns the verdict for an Actor.
 //
-// Alerts that count (see [Counts]) decide, whether or not collecting is proven complete: the strongest outcome among them,
-// among equals the alert created first. PREVENTED and BLOCKED make PREVENTED; everything else makes DETECTED, or DETECTED_LATE
-// where every alert that counts is late. Where none counts, the verdict is CANNOT_JUDGE if collecting is not proven complete, if
-// ambiguous alerts lie in the window, or if the device was not surely there to be seen; else MISSED.
+// Alerts that count (see [Counts]) decide, whether or not collecting is proven complete: the one that is most surely about the attack,
+// among equals the one with the strongest outcome, among equals the one created first. Its outcome PREVENTED or BLOCKED makes
+// PREVENTED; everything else makes DETECTED, or DETECTED_LATE where every alert that counts is late.
+//
+// Where none counts, the verdict is CANNOT_JUDGE if collecting is not proven complete, if alerts lie in the window that would count were
+// they not ambiguous, or if the device was not surely there to be seen; else MISSED.
 func Judge(c Case) *integrationv1.ActorVerdict {
-	counting, ambiguous := c.sift()
+	s := c.sift()
 	verdict := &integrationv1.ActorVerdict{ActorId: c.ActorID}
-	if len(counting) > 0 {
-		c.judgeSeen(verdict, counting)
+	if len(s.counting) > 0 {
+		c.judgeSeen(verdict, s.counting)
 		return verdict
 	}
 	verdict.Device = c.Resolution.Preferred
-	cannot := func(reason integrationv1.CannotJudgeReason, why string) *integrationv1.ActorVerdict {
+	if reason, why := c.cannotJudge(s); reason != integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_UNSPECIFIED {
 		verdict.Verdict = integrationv1.Verdict_VERDICT_CANNOT_JUDGE
 		verdict.CannotJudgeReason = reason
-		verdict.Explanation = fmt.Sprintf("No alert counts, and it cannot be said that the attack was missed: %s.", why)
+		verdict.Explanation = c.explainCannotJudge(s, why)
 		return verdict
 	}
-	if gap := c.Proof.gap(c.Window, c.Tolerance); gap != "" {
-		return cannot(integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_COLLECTION_INCOMPLETE,
-			"collecting is not proven complete: "+gap)
-	}
-	if ambiguous > 0 {
-		return cannot(integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_AMBIGUOUS,
-			fmt.Sprintf("the Actor or another machine is meant by %s, and nothing tells which", plural(ambiguous, "alert")))
-	}
-	if reason := cannotSee(c.Resolution, c.Lookup, c.Window); reason != integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_UNSPECIFIED {
-		return cannot(reason, explainCannotSee(reason, c.Resolution, c.Lookup, c.Window))
-	}
 	verdict.Verdict = integrationv1.Verdict_VERDICT_MISSED
-	verdict.Explanation = c.explainMissed()
+	verdict.Explanation = c.explainMissed(s)
 	return verdict
 }
 
-// sift returns the alerts that count, each once, in the journal's order, and how many lie in the window and are ambiguous.
-func (c Case) sift() (counting []Judged, ambiguous int) {
+// cannotJudge returns why it cannot be said that the attack was missed, where no alert counts.
+func (c Case) cannotJudge(s sifted) (integrationv1.CannotJudgeReason, obstacle) {
+	if gap := c.Proof.gap(c.Window, c.Tolerance); gap != nil {
+		return integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_COLLECTION_INCOMPLETE,
+			obstacle{"collecting is not proven complete: " + gap.why, gap.remedy}
+	}
+	if len(s.ambiguous) > 0 {
+		return integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_AMBIGUOUS, obstacle{
+			fmt.Sprintf("the Actor or another machine is meant by %s, and nothing tells which", listed(s.ambiguous)), tellApart,
+		}
+	}
+	reason := cannotSee(c.Resolution, c.Lookup, c.Window)
+	return reason, explainCannotSee(reason, c.Resolution, c.Lookup, c.Window)
+}
+
+// sifted are the alerts of a case, each once.
+type sifted struct {
+	// counting are those that count, in the journal's order.
+	counting []Judged
+	// ambiguous are the ids of those that lie in the window and would count were they not ambiguous, ascending.
+	ambiguous []string
+	// unsure is how many lie in the window and are less surely about the attack than is asked for.
+	unsure int
+}
+
+// sift parts the alerts by whether they count.
+func (c Case) sift() sifted {
 	last := make(map[string]int, len(c.Alerts))
 	for i, alert := range c.Alerts {
 		last[alert.AlertID] = i
 	}
+	var s sifted
 	for i, alert := range c.Alerts {
 		switch {
 		case last[alert.AlertID] != i:
 		case Counts(alert.Match, alert.Activity, c.MinConfidence):
-			counting = append(counting, alert)
-		case alert.Match.GetAmbiguous() && inside(alert.Activity):
-			ambiguous++
+			s.counting = append(s.counting, alert)
+		case !inside(alert.Activity):
+		case !reaches(alert.Match, c.MinConfidence):
+			s.unsure++
+		default:
+			s.ambiguous = append(s.ambiguous, alert.AlertID)
 		}
 	}
-	return counting, ambiguous
+	slices.Sort(s.ambiguous) // What is said does not depend on the order.
+	return s
 }
 
 // judgeSeen gives the verdict that the alerts that count make.
@@ -154,6 +146,7 @@ func (c Case) judgeSeen(verdict *integrationv1.ActorVerdict, counting []Judged) 
 		}
 	}
 	verdict.Outcome = deciding.outcome()
+	verdict.Confidence = deciding.confidence()
 	verdict.DecidingAlertId = deciding.AlertID
 	switch verdict.GetOutcome() {
 	case integrationv1.Outcome_OUTCOME_PREVENTED, integrationv1.Outcome_OUTCOME_BLOCKED:
@@ -164,18 +157,27 @@ func (c Case) judgeSeen(verdict *integrationv1.ActorVerdict, counting []Judged) 
 			verdict.Verdict = integrationv1.Verdict_VERDICT_DETECTED_LATE
 		}
 	}
-	verdict.Explanation = c.explainSeen(verdict, deciding, len(counting))
+	verdict.Explanation = c.explainSeen(verdict, deciding, counting)
 }
 
 func (j Judged) outcome() integrationv1.Outcome {
-	if outcome := j.Outcome.GetOutcome(); outcome != integrationv1.Outcome_OUTCOME_UNSPECIFIED {
+	if outcome := j.Match.GetOutcome().GetOutcome(); outcome != integrationv1.Outcome_OUTCOME_UNSPECIFIED {
 		return outcome
 	}
 	return integrationv1.Outcome_OUTCOME_UNKNOWN
 }
 
-// decidesOver says that the alert's outcome is stronger, or as strong and the alert created earlier.
+// confidence returns how surely the alert is about the attack. One without an attribution is about the device.
+func (j Judged) confidence() integrationv1.Confidence {
+	return max(j.Match.GetAttribution().GetConfidence(), integrationv1.Confidence_CONFIDENCE_DEVICE_ONLY)
+}
+
+// decidesOver says that the alert is more surely about the attack; or as surely, and its outcome stronger; or as strong, and the alert
+// created earlier.
 func (j Judged) decidesOver(other Judged) bool {
+	if mine, others := j.confidence(), other.confidence(); mine != others {
+		return mine > others // The enumeration lists them from the weakest.
+	}
 	if mine, others := j.outcome(), other.outcome(); mine != others {
 		return mine < others // The enumeration lists them from the strongest.
 	}
@@ -183,53 +185,4 @@ func (j Judged) decidesOver(other Judged) bool {
 		return !j.Created.IsZero() && (other.Created.IsZero() || j.Created.Before(other.Created))
 	}
 	return j.AlertID < other.AlertID
-}
-
-func (c Case) explainSeen(verdict *integrationv1.ActorVerdict, deciding Judged, counting int) string {
-	how := map[integrationv1.Outcome]string{
-		integrationv1.Outcome_OUTCOME_PREVENTED:  "kept the attack from running",
-		integrationv1.Outcome_OUTCOME_BLOCKED:    "blocked the attack while it ran",
-		integrationv1.Outcome_OUTCOME_REMEDIATED: "detected the attack and cleaned up afterwards",
-		integrationv1.Outcome_OUTCOME_DETECTED:   "detected the attack; the deciding evidence does not say that it was stopped",
-		integrationv1.Outcome_OUTCOME_UNKNOWN:    "detected the attack; the evidence does not tell how it ended",
-	}[verdict.GetOutcome()]
-	text := fmt.Sprintf("Defender %s, by alert %q", how, deciding.AlertID)
-	if !deciding.Created.IsZero() {
-		text += fmt.Sprintf(", %s at %s", deciding.told(), clock(deciding.Created))
-	}
-	text += "."
-	if counting > 1 {
-		text += fmt.Sprintf(" Its outcome is the strongest of the %d alerts that count.", counting)
-	}
-	if verdict.GetVerdict() == integrationv1.Verdict_VERDICT_DETECTED_LATE {
-		text += fmt.Sprintf(" No alert that counts was %s within %s after the window's end at %s.",
-			deciding.told(), duration(c.OnTime), clock(c.Window.End))
-	}
-	if gap := c.Proof.gap(c.Window, c.Tolerance); gap != "" {
-		text += " Collecting is not proven complete, so there may be more: " + gap + "."
-	}
-	return text
-}
-
-// told says what happened at the time of Created.
-func (j Judged) told() string {
-	if j.Processed {
-		return "processed"
-	}
-	return "created"
-}
-
-func (c Case) explainMissed() string {
-	device := c.Resolution.Preferred
-	return fmt.Sprintf("Of all alerts last updated since %s, as read at %s, none about this Actor has activity in the window from %s to %s. "+
-		"At %s the device source said that %s was onboarded and active; it %s.",
-		clock(timeOf(c.Proof.Pair.GetSince())), clock(timeOf(c.Proof.Pair.GetThrough())), clock(c.Window.Start), clock(c.Window.End),
-		clock(c.Lookup.Time), describeDevice(device), describeReport(device, c.Window))
-}
-
-func plural(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
 }

@@ -39,8 +39,8 @@ func onlyDevice(change ...func(*integrationv1.Device)) func(*match.Case) {
 
 func judged(id string, outcome integrationv1.Outcome, change ...func(*match.Judged)) match.Judged {
 	j := match.Judged{
-		AlertID: id, Created: noon.Add(time.Minute), Match: &integrationv1.ActorMatch{}, Activity: inWindow,
-		Outcome: &integrationv1.OutcomeAssessment{Outcome: outcome},
+		AlertID: id, Created: noon.Add(time.Minute), Activity: inWindow,
+		Match: &integrationv1.ActorMatch{Outcome: &integrationv1.OutcomeAssessment{Outcome: outcome}},
 	}
 	for _, f := range change {
 		f(&j)
@@ -48,7 +48,24 @@ func judged(id string, outcome integrationv1.Outcome, change ...func(*match.Judg
 	return j
 }
 
-func doubtful(j *match.Judged) { j.Match = &integrationv1.ActorMatch{Ambiguous: true} }
+func doubtful(j *match.Judged) { j.Match.Ambiguous = true }
+
+// sure makes an alert as surely about the attack as that, by the traces that were met.
+func sure(confidence integrationv1.Confidence, met ...*integrationv1.TraceComparison) func(*match.Judged) {
+	return func(j *match.Judged) {
+		j.Match.Attribution = &integrationv1.Attribution{Confidence: confidence, Comparisons: met}
+	}
+}
+
+// compared is what came of comparing a trace.
+func compared(criterion integrationv1.TraceCriterion, value string, result integrationv1.TraceComparison_Result) *integrationv1.TraceComparison {
+	return &integrationv1.TraceComparison{Criterion: criterion, TraceValue: value, DefenderValue: value, Result: result}
+}
+
+// atLeast asks for a confidence.
+func atLeast(confidence integrationv1.Confidence) func(*match.Case) {
+	return func(c *match.Case) { c.MinConfidence = confidence }
+}
 
 func late(j *match.Judged) { j.Late = true; j.Created = noon.Add(3 * time.Hour) }
 
@@ -101,6 +118,29 @@ func TestJudgeByAlerts(t *testing.T) {
 			[]func(*match.Case){alerts(judged("a", prevented, with(preExisting)), judged("b", prevented, with(afterWindow)), judged("c", prevented, doubtful), judged("d", detected))},
 			vDetected, detected, "d", []string{"d"},
 		},
+		{
+			"the surest decides, whatever the others' outcomes",
+			[]func(*match.Case){alerts(judged("a", prevented, sure(weak)), judged("b", detected, sure(strong)), judged("c", blocked))},
+			vDetected, detected, "b", []string{"a", "b", "c"},
+		},
+		{
+			"among those as sure the strongest outcome",
+			[]func(*match.Case){alerts(judged("a", detected, sure(certain)), judged("b", blocked, sure(certain)), judged("c", prevented, sure(strong)))},
+			vPrevented, blocked, "b", []string{"a", "b", "c"},
+		},
+		{
+			"without an attribution it is by the device",
+			[]func(*match.Case){alerts(judged("a", detected), judged("b", blocked, sure(deviceOnly)))}, vPrevented, blocked, "b", []string{"a", "b"},
+		},
+		{
+			"what is not as sure as asked for does not count",
+			[]func(*match.Case){alerts(judged("a", prevented, sure(weak)), judged("b", prevented), judged("c", detected, sure(strong))), atLeast(strong)},
+			vDetected, detected, "c", []string{"c"},
+		},
+		{
+			"the surest being late makes none that is in time late",
+			[]func(*match.Case){alerts(judged("a", detected, sure(certain), late), judged("b", detected))}, vDetected, detected, "a", []string{"a", "b"},
+		},
 		{"all late", []func(*match.Case){alerts(judged("a", detected, late), judged("b", remediated, late))}, vLate, remediated, "b", []string{"a", "b"}},
 		{"one in time", []func(*match.Case){alerts(judged("a", detected), judged("b", remediated, late))}, vDetected, remediated, "b", []string{"a", "b"}},
 		{"late prevention is prevention", []func(*match.Case){alerts(judged("a", prevented, late))}, vPrevented, prevented, "a", []string{"a"}},
@@ -121,6 +161,11 @@ func TestJudgeByAlerts(t *testing.T) {
 			if got.GetVerdict() != test.verdict || got.GetOutcome() != test.outcome || got.GetDecidingAlertId() != test.deciding ||
 				!slices.Equal(got.GetCountingAlertIds(), test.counting) {
 				t.Errorf("verdict %v", got)
+			}
+			for _, a := range c.Alerts {
+				if want := max(deviceOnly, a.Match.GetAttribution().GetConfidence()); a.AlertID == test.deciding && got.GetConfidence() != want {
+					t.Errorf("confidence %v, want %v", got.GetConfidence(), want)
+				}
 			}
 			if got.GetActorId() != "actor" || got.GetExplanation() == "" || got.GetCannotJudgeReason() != 0 || got.GetDevice() != nil {
 				t.Errorf("verdict %v", got)
@@ -165,7 +210,35 @@ func TestJudgeWithoutACountingAlert(t *testing.T) {
 			},
 			integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_AMBIGUOUS, "2 devices",
 		},
-		{"only an ambiguous alert", alerts(judged("a", prevented, doubtful)), integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_AMBIGUOUS, "1 alert,"},
+		{"only an ambiguous alert", alerts(judged("a", prevented, doubtful)), integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_AMBIGUOUS, `by alert "a",`},
+		{
+			"only ambiguous alerts",
+			alerts(judged("a", prevented, doubtful), judged("b", prevented, doubtful), judged("c", prevented, doubtful), judged("d", prevented, doubtful)),
+			integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_AMBIGUOUS, `by the alerts "a", "b", "c" and 1 more,`,
+		},
+		{
+			"an ambiguous alert that is sure enough",
+			func(c *match.Case) { alerts(judged("a", prevented, doubtful, sure(strong)))(c); atLeast(strong)(c) },
+			integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_AMBIGUOUS, `by alert "a",`,
+		},
+		{
+			"an ambiguous alert that would not count either way",
+			func(c *match.Case) { alerts(judged("a", prevented, doubtful, sure(weak)))(c); atLeast(strong)(c) },
+			0, "is as surely about the attack as min_confidence asks (STRONG); 1 alert is less surely so.",
+		},
+		{
+			"alerts that are not sure enough",
+			func(c *match.Case) {
+				alerts(judged("a", prevented, sure(weak)), judged("b", prevented), judged("c", prevented, with(preExisting)))(c)
+				atLeast(certain)(c)
+			}, 0, "min_confidence asks (CERTAIN); 2 alerts are less surely so.",
+		},
+		{
+			"alerts that are not sure enough, and a device that was not there",
+			func(c *match.Case) { alerts(judged("a", prevented))(c); atLeast(weak)(c); onlyDevice(notOnboarded)(c) },
+			integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_DEVICE_NOT_ONBOARDED,
+			"In the window, 1 alert is less surely about the attack than min_confidence asks (WEAK). Onboard it",
+		},
 		{"no device source", func(c *match.Case) { c.Lookup.Kind = integrationv1.DeviceSource_KIND_NONE }, integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_NO_DEVICE_SOURCE, "no device source"},
 		{"not looked up yet", func(c *match.Case) { c.Lookup.Time = time.Time{} }, integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_DEVICE_PENDING, "not been looked up since the window ended"},
 		{
@@ -232,6 +305,20 @@ func TestVerdictInWords(t *testing.T) {
 	lateCase := missedCase()
 	lateCase.Alerts = []match.Judged{judged("a", detected, late), judged("b", remediated, late)}
 	noProof(&lateCase)
+	const (
+		process  = integrationv1.TraceCriterion_TRACE_CRITERION_PROCESS
+		hash     = integrationv1.TraceCriterion_TRACE_CRITERION_FILE_HASH
+		user     = integrationv1.TraceCriterion_TRACE_CRITERION_USER
+		title    = integrationv1.TraceCriterion_TRACE_CRITERION_TITLE
+		met      = integrationv1.TraceComparison_RESULT_MET
+		notMet   = integrationv1.TraceComparison_RESULT_NOT_MET
+		prologue = `Defender kept the attack from running, by alert "a", created at 2026-03-01T12:01:00Z. `
+	)
+	of := func(list ...match.Judged) match.Case {
+		c := missedCase()
+		c.Alerts = list
+		return c
+	}
 	tests := []struct {
 		c    match.Case
 		want string
@@ -239,14 +326,95 @@ func TestVerdictInWords(t *testing.T) {
 		{missed, `Of all alerts last updated since 2026-03-01T11:55:00Z, as read at 2026-03-01T14:00:00Z, none about this Actor has activity in the window from ` +
 			`2026-03-01T12:00:00Z to 2026-03-01T13:00:00Z. At 2026-03-01T14:00:00Z the device source said that device "pc1.contoso.com" (` + idA +
 			`) was onboarded and active; it last reported at 2026-03-01T10:00:00Z, 2h0m0s before the window began.`},
-		{lateCase, `Defender detected the attack and cleaned up afterwards, by alert "b", created at 2026-03-01T15:00:00Z. Its outcome is the strongest of the 2 ` +
-			`alerts that count. No alert that counts was created within 30m0s after the window's end at 2026-03-01T13:00:00Z. ` +
+		{lateCase, `Defender detected the attack and cleaned up afterwards, by alert "b", created at 2026-03-01T15:00:00Z. No traces of the attack were ` +
+			`given, and it is attributed by the device alone. Its outcome is the strongest of the 2 alerts that count. ` +
+			`No alert that counts was created within 30m0s after the window's end at 2026-03-01T13:00:00Z. ` +
 			`Collecting is not proven complete, so there may be more: Microsoft answered 403.`},
+		{
+			of(judged("a", prevented, sure(certain, compared(process, "4711", met), compared(hash, "ab", notMet), compared(user, `CONTOSO\ann`, met)))),
+			prologue + `Of the attack it has the process "4711" and the user "CONTOSO\\ann": its attribution is CERTAIN.`,
+		},
+		{
+			of(judged("a", prevented, sure(certain, compared(process, "1", met), compared(hash, "ab", met), compared(user, "ann", met), compared(title, "x", met)))),
+			prologue + `Of the attack it has the process "1", the file hash "ab" and 2 more traces: its attribution is CERTAIN.`,
+		},
+		{
+			of(judged("a", prevented, sure(deviceOnly, compared(process, "4711", notMet)))),
+			prologue + `It has none of the attack's traces, and is attributed by the device alone.`,
+		},
+		{
+			of(judged("a", prevented, sure(strong, compared(hash, "ab", met))), judged("b", detected), judged("c", detected)),
+			prologue + `Of the attack it has the file hash "ab": its attribution is STRONG. Of the 3 alerts that count it is the most surely about the attack.`,
+		},
+		{
+			of(judged("a", prevented, sure(strong, compared(hash, "ab", met))), judged("b", detected, sure(strong)), judged("c", detected)),
+			prologue + `Of the attack it has the file hash "ab": its attribution is STRONG. Of the 3 alerts that count, 2 are the most surely about the attack, ` +
+				`and its outcome is the strongest of theirs.`,
+		},
+		{
+			of(judged("a", untold, sure(weak, compared(title, "x", met))), judged("b", prevented)),
+			`Defender detected the attack; the evidence does not tell how it ended, by alert "a", created at 2026-03-01T12:01:00Z. Of the attack it has the title "x": ` +
+				`its attribution is WEAK. Of the 2 alerts that count it is the most surely about the attack. One that is less surely about it has a stronger outcome.`,
+		},
 	}
 	for _, test := range tests {
 		if got := match.Judge(test.c).GetExplanation(); got != test.want {
 			t.Errorf("explanation\n got %s\nwant %s", got, test.want)
 		}
+	}
+}
+
+// Whoever reads why it cannot be judged reads what to do about it, once, in whole sentences.
+func TestCannotJudgeInWords(t *testing.T) {
+	const prologue = "No alert counts, and it cannot be said that the attack was missed: "
+	const silent = " See that the machine runs and reaches Defender's service, and what its page in the Defender portal says of its sensor. " +
+		"Once it has reported, resume with the token of this event: the window is judged again."
+	named := `device "pc1.contoso.com" (` + idA + `)`
+	tests := []struct {
+		name   string
+		change func(*match.Case)
+		want   string
+	}{
+		{"SIEM", func(c *match.Case) { c.Lookup.API = integrationv1.Api_API_SIEM }, "through the SIEM API an empty answer proves nothing, since Microsoft may have " +
+			"switched it off. Register the tenant through GRAPH_SECURITY or DEFENDER_FOR_ENDPOINT: there a miss can be told."},
+		{"no device source", func(c *match.Case) { c.Lookup.Kind = integrationv1.DeviceSource_KIND_NONE }, "the integration has no device source, so nothing " +
+			"says that the device was there to be seen. Give it one: MACHINES needs the permission Machine.Read.All, HUNTING (with GRAPH_SECURITY) ThreatHunting.Read.All."},
+		{"lookup failed", func(c *match.Case) {
+			c.Lookup.Problem = &integrationv1.Problem{Message: "Microsoft answered 403.", Remedy: "Grant Machine.Read.All."}
+			c.Lookup.Time = noon
+		}, "the devices could not be looked up: Microsoft answered 403. What was looked up before, at 2026-03-01T12:00:00Z, tells nothing of the window. " +
+			"Grant Machine.Read.All. Resume with the token of this event: the device is looked up again, and the window judged again."},
+		{"pending", func(c *match.Case) { c.Lookup.Time = time.Time{} }, "the Actor's device has not been looked up since the window ended. " +
+			"Resume with the token of this event: the device is looked up again, and the window judged again."},
+		{"ambiguous", func(c *match.Case) {
+			c.Resolution = resolve(t, &integrationv1.Actor{HostName: "pc1"}, device(idA, "pc1.a.com"), device(idB, "pc1.b.com"))
+		}, `2 devices fit the Actor, and nothing tells which it is: device "pc1.a.com" (` + idA + `) and device "pc1.b.com" (` + idB +
+			`). Ask anew with the Actor's mde_device_id, or with a name that no other device has.`},
+		{"unknown", func(c *match.Case) { c.Resolution = resolve(t, &integrationv1.Actor{HostName: "pc1"}) }, "Defender knew no device that fits the Actor " +
+			"at 2026-03-01T14:00:00Z. See in Defender's list of devices whether the machine is onboarded, and under which name; ask anew with that name, or with its mde_device_id."},
+		{"not onboarded", onlyDevice(notOnboarded), named + " is not onboarded (onboarding status can be onboarded). " +
+			"Onboard it to Defender for Endpoint: an attack after that can be judged."},
+		{"first seen later", onlyDevice(func(d *integrationv1.Device) { d.FirstSeenTime = timestamppb.New(noon.Add(24 * time.Hour)) }), "Defender first saw " + named +
+			" at 2026-03-02T12:00:00Z, after the window. An attack from now on can be judged."},
+		{"inactive", onlyDevice(inactive), "the sensor of " + named + " is not well (health status inactive)." + silent},
+		{"silent", onlyDevice(seen(noon.Add(-48 * time.Hour))), named + " last reported at 2026-02-27T12:00:00Z, longer before the window's start at " +
+			"2026-03-01T12:00:00Z than the device source's rhythm of 26h0m0s explains." + silent},
+		{"incomplete", func(c *match.Case) {
+			c.Proof = match.Proof{Incomplete: "Microsoft answered 403.", Remedy: "Grant SecurityAlert.Read.All."}
+		}, "collecting is not proven complete: Microsoft answered 403. Grant SecurityAlert.Read.All."},
+		{"no pair", func(c *match.Case) { c.Proof.Pair = nil }, "collecting is not proven complete: no closing read succeeded. " +
+			"Resume with the token of this event: the window is judged again, after another closing read."},
+		{"doubt", alerts(judged("a", prevented, doubtful)), `the Actor or another machine is meant by alert "a", and nothing tells which. ` +
+			"Ask anew with the Actor's mde_device_id, or with a name that no other device has."},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			c := missedCase()
+			test.change(&c)
+			if got := match.Judge(c).GetExplanation(); got != prologue+test.want {
+				t.Errorf("explanation\n got %s\nwant %s", got, prologue+test.want)
+			}
+		})
 	}
 }
 
@@ -267,10 +435,12 @@ func TestVerdictDoesNotDependOnOrder(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
 	for range 2000 {
 		c := missedCase()
+		c.MinConfidence = integrationv1.Confidence(r.IntN(5))
 		for i := range r.IntN(6) {
 			j := judged(fmt.Sprint(i), integrationv1.Outcome(r.IntN(6)), with(integrationv1.Activity(1+r.IntN(4))),
 				createdAt(noon.Add(time.Duration(r.IntN(3))*time.Minute)))
 			j.Late, j.Match.Ambiguous = r.IntN(2) == 0, r.IntN(3) == 0
+			sure(integrationv1.Confidence(r.IntN(5)))(&j)
 			c.Alerts = append(c.Alerts, j)
 		}
 		want := match.Judge(c)
@@ -284,9 +454,9 @@ func TestVerdictDoesNotDependOnOrder(t *testing.T) {
 }
 
 func TestJudgedOf(t *testing.T) {
-	m, outcome := &integrationv1.ActorMatch{}, &integrationv1.OutcomeAssessment{}
-	got := match.JudgedOf(&integrationv1.Alert{Id: "a", CreatedTime: stamp(noon)}, m, inWindow, outcome, true)
-	if got.AlertID != "a" || !got.Created.Equal(noon) || got.Match != m || got.Activity != inWindow || got.Outcome != outcome || !got.Late {
+	m := &integrationv1.ActorMatch{}
+	got := match.JudgedOf(&integrationv1.Alert{Id: "a", CreatedTime: stamp(noon)}, m, inWindow, true)
+	if got.AlertID != "a" || !got.Created.Equal(noon) || got.Match != m || got.Activity != inWindow || !got.Late {
 		t.Errorf("judged %+v", got)
 	}
 }

@@ -140,7 +140,7 @@ func (s *session) judge(j *judgement, rev *storev1.Revision) {
 	activity, late := match.ActivityOf(alert, s.window, s.tolerance), match.Late(alert, s.window, s.onTime)
 	counts := false
 	for _, m := range matches {
-		judged := match.JudgedOf(alert, m, activity, m.GetOutcome(), late)
+		judged := match.JudgedOf(alert, m, activity, late)
 		judged.AlertID = rev.GetKey()
 		a := s.actorOf(m.GetActorId())
 		j.alerts[a] = append(j.alerts[a], judged)
