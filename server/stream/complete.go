@@ -5,8 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"defender-integration/collector"
 	"defender-integration/defender"
 	storev1 "defender-integration/gen/defender/integration/store/v1"
@@ -15,16 +13,11 @@ import (
 	"defender-integration/store"
 )
 
-// The bounds of a completed event, which must stay below 3 MB with a thousand Actors.
-const (
-	completedIDs = 10_000 // alert ids over all Actors
-	leastIDs     = 5      // alert ids of an Actor
-)
-
 // judgement gathers what a bounded stream is judged by: of each alert its last revision before the closing.
 type judgement struct {
 	alerts map[*actor][]match.Judged
-	last   map[string]uint64 // by alert, its last revision
+	// last is the sequence of that revision, by alert key.
+	last map[string]uint64
 	// all and counting count alerts, each once.
 	all, counting int64
 }
@@ -38,14 +31,7 @@ func (s *session) complete(
 		return nil, err
 	}
 	e.Alerts, e.CountingAlerts = j.all, j.counting
-	proof := match.Proof{Pair: e.GetPair()}
-	if failed := e.GetFailedClosing(); failed != nil {
-		proof.Incomplete = failed.GetMessage()
-	} else if since, floor := s.closing().Since, s.feed.journal.Checkpoint().GetFloorTime().AsTime(); since.Before(floor) {
-		// The pair is true, and what it rests on was there. Some of it may have been trimmed before it was gathered.
-		proof.Incomplete = "the window begins at " + since.UTC().Format(time.RFC3339) + ", and of what was last updated before " +
-			floor.UTC().Format(time.RFC3339) + " the journal no longer has everything"
-	}
+	proof := s.proof(e)
 	lookup := match.Lookup{API: s.api, Kind: devices.GetKind(), Problem: devices.GetProblem(), Rhythm: defender.RhythmOf(devices.GetKind())}
 	if t := devices.GetLookedUpTime(); t != nil {
 		lookup.Time = t.AsTime()
@@ -68,24 +54,45 @@ func (s *session) complete(
 
 			MinConfidence: s.minConfidence,
 		})
-		most := max(completedIDs/len(s.actors), leastIDs)
-		verdict.CountingAlertIds = verdict.GetCountingAlertIds()[:min(len(verdict.GetCountingAlertIds()), most)]
+		if key := verdict.GetDecidingAlertId(); key != "" {
+			if verdict.Latencies, err = s.latencies(ctx, key, j.last[key]); err != nil {
+				return nil, err
+			}
+		}
 		e.Verdicts = append(e.Verdicts, verdict)
 	}
 	if err := s.amend(ctx, e.GetVerdicts(), j.last); err != nil {
 		return nil, err
 	}
-	if proto.Size(e) > maxEvent {
-		for _, verdict := range e.GetVerdicts() {
-			verdict.Device = withoutAddresses(verdict.GetDevice())
+	if s.request.GetExplain() {
+		if err := s.explain(ctx, sequence, e); err != nil {
+			return nil, err
 		}
 	}
+	fitCompleted(e)
 	return []event{{ordinal: 1, completed: e}}, nil
+}
+
+// proof returns what proves that collecting was complete.
+func (s *session) proof(e *integrationv1.CompletedEvent) match.Proof {
+	proof := match.Proof{Pair: e.GetPair()}
+	if failed := e.GetFailedClosing(); failed != nil {
+		proof.Incomplete, proof.Remedy = failed.GetMessage(), failed.GetRemedy()
+		return proof
+	}
+	since, floor := s.closing().Since, s.feed.journal.Checkpoint().GetFloorTime().AsTime()
+	if since.Before(floor) {
+		// The pair is true, and what it rests on was there. Some of it may have been trimmed before it was gathered.
+		proof.Incomplete = "the window begins at " + since.UTC().Format(time.RFC3339) + ", and of what was last updated before " +
+			floor.UTC().Format(time.RFC3339) + " the journal no longer has everything"
+		proof.Remedy = "Keep more of the journal, or ask before it is trimmed."
+	}
+	return proof
 }
 
 // gather looks through every entry of the stream before a sequence.
 func (s *session) gather(ctx context.Context, before uint64) (*judgement, error) {
-	last := map[string]uint64{}
+	j := &judgement{alerts: map[*actor][]match.Judged{}, last: map[string]uint64{}}
 	var order []string
 	for from := s.scanFrom() - 1; from < before; {
 		sequences, through := s.feed.next(s.subscriber, from)
@@ -105,28 +112,31 @@ func (s *session) gather(ctx context.Context, before uint64) (*judgement, error)
 			if rev == nil || !s.inReach(rev) {
 				continue
 			}
-			if _, ok := last[rev.GetKey()]; !ok {
+			if _, ok := j.last[rev.GetKey()]; !ok {
 				order = append(order, rev.GetKey())
 			}
-			last[rev.GetKey()] = sequence
+			j.last[rev.GetKey()] = sequence
 		}
 	}
-	j := &judgement{alerts: map[*actor][]match.Judged{}, last: last}
+	actors := make(map[string]*actor, len(s.actors))
+	for _, a := range s.actors {
+		actors[a.ID()] = a
+	}
 	for _, key := range order {
-		p, err := s.feed.entry(ctx, last[key])
+		p, err := s.feed.entry(ctx, j.last[key])
 		if errors.Is(err, store.ErrTrimmed) {
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		s.judge(j, p.Entry.GetRevision())
+		s.judge(j, actors, p.Entry.GetRevision())
 	}
 	return j, nil
 }
 
-// judge adds an alert's last revision to a judgement.
-func (s *session) judge(j *judgement, rev *storev1.Revision) {
+// judge adds an alert's last revision to a judgement. actors are the Actors by their ids.
+func (s *session) judge(j *judgement, actors map[string]*actor, rev *storev1.Revision) {
 	alert := rev.GetAlert()
 	if s.subscriber.every {
 		j.all++
@@ -142,20 +152,11 @@ func (s *session) judge(j *judgement, rev *storev1.Revision) {
 	for _, m := range matches {
 		judged := match.JudgedOf(alert, m, activity, late)
 		judged.AlertID = rev.GetKey()
-		a := s.actorOf(m.GetActorId())
+		a := actors[m.GetActorId()]
 		j.alerts[a] = append(j.alerts[a], judged)
 		counts = counts || m.GetCounts()
 	}
 	if counts {
 		j.counting++
 	}
-}
-
-func (s *session) actorOf(id string) *actor {
-	for _, a := range s.actors {
-		if a.ID() == id {
-			return a
-		}
-	}
-	return nil
 }

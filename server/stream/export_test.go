@@ -8,3 +8,6 @@ var (
 
 // WholeEntry is the ordinal of a position behind all events of an entry.
 const WholeEntry = wholeEntry
+
+// FitCompleted is fitCompleted, for tests.
+var FitCompleted = fitCompleted

@@ -11,6 +11,7 @@ func (s *session) forget(first uint64) {
 		if sequence < first {
 			gone = append(gone, key)
 			delete(s.sent, key)
+			delete(s.delivered, key)
 		}
 	}
 	s.begun = slices.DeleteFunc(s.begun, func(key string) bool { return s.sent[key] == 0 })

@@ -41,15 +41,17 @@ type session struct {
 	actors     []*actor
 	byKey      map[match.Key][]*actor
 
-	start    uint64 // what completes the stream lies behind it
-	position position
-	token    *storev1.ResumeToken                             // of this stream, but for the position
-	sent     map[string]uint64                                // by alert key: the sequence of the revision sent last; unused where every device is asked for
-	begun    []string                                         // the alerts that were first sent since the sequences to come were asked for
-	shown    int                                              // how often a device was learned from alerts
-	fresh    bool                                             // it was begun without a token
-	told     uint64                                           // the first entry when the session was begun, or last looked for a gap
-	pairs    map[integrationv1.Pair_Depth]*integrationv1.Pair // the newest of each depth behind which all was sent
+	start     uint64 // what completes the stream lies behind it
+	position  position
+	token     *storev1.ResumeToken                             // of this stream, but for the position
+	sent      map[string]uint64                                // by alert key: the sequence of the revision sent last; unused where every device is asked for
+	passing   time.Time                                        // when the entry was made that is passed now
+	delivered map[string]time.Time                             // by alert key, of a bounded stream: when the entry was made at which it was first sent
+	begun     []string                                         // the alerts that were first sent since the sequences to come were asked for
+	shown     int                                              // how often a device was learned from alerts
+	fresh     bool                                             // it was begun without a token
+	told      uint64                                           // the first entry when the session was begun, or last looked for a gap
+	pairs     map[integrationv1.Pair_Depth]*integrationv1.Pair // the newest of each depth behind which all was sent
 }
 
 // actor is an Actor of the request and what the entries before the session's position make of it.
@@ -89,7 +91,9 @@ func newSession(request *integrationv1.StreamAlertsRequest, f *feed, token *stor
 		token:    token,
 		position: position{0, wholeEntry},
 		sent:     map[string]uint64{},
-		pairs:    map[integrationv1.Pair_Depth]*integrationv1.Pair{},
+
+		delivered: map[string]time.Time{},
+		pairs:     map[integrationv1.Pair_Depth]*integrationv1.Pair{},
 	}
 	if !s.explicit {
 		s.window.Start = token.GetStartTime().AsTime()
@@ -157,6 +161,7 @@ func ordinalOf(sequence, earlier uint64) uint32 {
 // pass takes the next entry that concerns the stream, and returns the events that it makes. It is the only thing that changes the
 // session's state; with dry it makes no events, for rebuilding.
 func (s *session) pass(ctx context.Context, p store.Positioned, dry bool) ([]event, error) {
+	s.passing = p.Entry.GetEntryTime().AsTime()
 	switch body := p.Entry.GetBody().(type) {
 	case *storev1.Entry_Revision:
 		return s.newRevision(ctx, p.Sequence, body.Revision, dry)
@@ -262,6 +267,9 @@ func (s *session) revision(ctx context.Context, sequence uint64, rev *storev1.Re
 	if !was {
 		s.feed.listen(s.subscriber, match.Key{}, rev.GetKey())
 		s.begun = append(s.begun, rev.GetKey())
+		if s.bounded() {
+			s.delivered[rev.GetKey()] = s.passing
+		}
 	}
 	if dry {
 		return nil, nil

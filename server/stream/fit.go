@@ -1,0 +1,74 @@
+package stream
+
+import (
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	integrationv1 "defender-integration/gen/defender/integration/v1"
+	"defender-integration/match"
+)
+
+// The bounds of a completed event, which must stay below 3 MB with a thousand Actors.
+const (
+	completedIDs = 10_000 // alert ids over all Actors
+	leastIDs     = 5      // alert ids of an Actor
+	leastWords   = 512    // bytes of an explanation
+)
+
+// fitCompleted cuts what is told of each Actor until the event is not too large: what says the least goes first.
+func fitCompleted(e *integrationv1.CompletedEvent) {
+	most := max(completedIDs/max(len(e.GetVerdicts()), 1), leastIDs)
+	for _, cut := range []func(*integrationv1.ActorVerdict){
+		func(v *integrationv1.ActorVerdict) { cutIDs(v, most) },
+		func(v *integrationv1.ActorVerdict) { cutMisses(v, 1) },
+		func(v *integrationv1.ActorVerdict) { v.Device = withoutAddresses(v.GetDevice()) },
+		func(v *integrationv1.ActorVerdict) { cutMisses(v, 0) },
+		func(v *integrationv1.ActorVerdict) { cutIDs(v, leastIDs) },
+		cutExplanations,
+		func(v *integrationv1.ActorVerdict) { cutIDs(v, 0) },
+	} {
+		for _, verdict := range e.GetVerdicts() {
+			cut(verdict)
+		}
+		if proto.Size(e) <= maxEvent {
+			return
+		}
+	}
+}
+
+// cutIDs cuts the list of the alerts that count.
+func cutIDs(v *integrationv1.ActorVerdict, most int) {
+	v.CountingAlertIds = v.GetCountingAlertIds()[:min(len(v.GetCountingAlertIds()), most)]
+}
+
+// cutMisses cuts the near misses. What is cut is counted.
+func cutMisses(v *integrationv1.ActorVerdict, most int) {
+	if len(v.GetNearMisses()) <= most {
+		return
+	}
+	left := map[integrationv1.CountingCriterion]int64{}
+	for _, u := range v.GetUncounted() {
+		left[u.GetCriterion()] = u.GetAlerts()
+	}
+	for _, m := range v.GetNearMisses()[most:] {
+		left[m.GetCriterion()]++
+	}
+	v.NearMisses, v.Uncounted = v.GetNearMisses()[:most], match.UncountedOf(left)
+}
+
+// cutExplanations cuts the words of a verdict.
+func cutExplanations(v *integrationv1.ActorVerdict) {
+	v.Explanation = cutWords(v.GetExplanation(), leastWords)
+	if v.GetAmendment() != nil {
+		v.Amendment.Explanation = cutWords(v.GetAmendment().GetExplanation(), leastWords)
+	}
+}
+
+// cutWords cuts a text to a number of bytes, at a rune's edge, and shows that it was cut.
+func cutWords(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "…"
+}

@@ -1,0 +1,57 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	storev1 "defender-integration/gen/defender/integration/store/v1"
+	integrationv1 "defender-integration/gen/defender/integration/v1"
+	"defender-integration/match"
+	"defender-integration/store"
+)
+
+// latencies returns how long the steps of an alert's way took, of which the last revision stands at a sequence. They follow from the
+// journal: a stream that was resumed tells the same. Where trimming dropped its first revision, and where the journal does not tell for
+// how long nobody read before that one, such as of an alert that had been trimmed wholly, it is not known when it became visible.
+func (s *session) latencies(ctx context.Context, key string, sequence uint64) (*integrationv1.Latencies, error) {
+	p, err := s.feed.entry(ctx, sequence)
+	if errors.Is(err, store.ErrTrimmed) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	last := p.Entry.GetRevision()
+	first, err := s.firstRevision(ctx, key, p.Sequence, last)
+	if err != nil {
+		return nil, err
+	}
+	if first.GetAway() == nil {
+		return match.LatenciesOf(last.GetAlert(), time.Time{}, time.Time{}, nil), nil
+	}
+	return match.LatenciesOf(last.GetAlert(), first.GetSeenTime().AsTime(), s.delivered[key], first.GetAway()), nil
+}
+
+// firstRevision returns an alert's first revision, going by its last one, at a sequence; nil where trimming dropped it.
+func (s *session) firstRevision(ctx context.Context, key string, sequence uint64, last *storev1.Revision) (*storev1.Revision, error) {
+	if last.GetPreviousSequence() == 0 {
+		return last, nil
+	}
+	// The feed knows of the revisions after the first. What lies before the earliest of them is the first, or was trimmed.
+	later := s.feed.revisions(key, 0, sequence)
+	if len(later) == 0 {
+		return nil, nil
+	}
+	p, err := s.feed.entry(ctx, later[0])
+	if err == nil {
+		p, err = s.feed.entry(ctx, p.Entry.GetRevision().GetPreviousSequence())
+	}
+	if errors.Is(err, store.ErrTrimmed) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return p.Entry.GetRevision(), nil
+}
