@@ -144,7 +144,7 @@ func (c *Collector) whyNotClosed(closing Closing, upstream *integrationv1.Proble
 	return &integrationv1.Problem{
 		Reason:  integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_FAILED,
 		Message: "No closing read could be completed in time.",
-		Remedy:  "Ask for the stream again with its last token: another closing read is made.",
+		Remedy:  "Read in the service's log how long reads take, and ask for less at a time: shorter windows, or windows that end apart.",
 	}
 }
 

@@ -2,6 +2,7 @@ package match
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	integrationv1 "defender-integration/gen/defender/integration/v1"
@@ -14,8 +15,10 @@ type Proof struct {
 	// Incomplete says in words why the proof does not hold, such as that no closing read succeeded, or that history is gone;
 	// empty where it holds.
 	Incomplete string
-	// Remedy says in words what an operator can do about Incomplete.
+	// Remedy says in words what an operator can do about Incomplete; empty where nothing is known.
 	Remedy string
+	// Again says that another closing read may prove it, once that was done.
+	Again bool
 }
 
 // obstacle is what keeps something from being said, in words, and what an operator can do about it.
@@ -30,7 +33,11 @@ func (p Proof) gap(window Window, tolerance time.Duration) *obstacle {
 	since, through := timeOf(p.Pair.GetSince()), timeOf(p.Pair.GetThrough())
 	switch {
 	case p.Incomplete != "":
-		return &obstacle{p.Incomplete, p.Remedy}
+		remedy := p.Remedy
+		if p.Again {
+			remedy = strings.TrimSpace(remedy + " " + judgeAgain)
+		}
+		return &obstacle{p.Incomplete, remedy}
 	case p.Pair == nil:
 		return &obstacle{"no closing read succeeded", judgeAgain}
 	case window.Start.IsZero() || window.End.IsZero():

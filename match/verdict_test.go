@@ -400,8 +400,14 @@ func TestCannotJudgeInWords(t *testing.T) {
 		{"silent", onlyDevice(seen(noon.Add(-48 * time.Hour))), named + " last reported at 2026-02-27T12:00:00Z, longer before the window's start at " +
 			"2026-03-01T12:00:00Z than the device source's rhythm of 26h0m0s explains." + silent},
 		{"incomplete", func(c *match.Case) {
-			c.Proof = match.Proof{Incomplete: "Microsoft answered 403.", Remedy: "Grant SecurityAlert.Read.All."}
-		}, "collecting is not proven complete: Microsoft answered 403. Grant SecurityAlert.Read.All."},
+			c.Proof = match.Proof{Incomplete: "Microsoft answered 403.", Remedy: "Grant SecurityAlert.Read.All.", Again: true}
+		}, "collecting is not proven complete: Microsoft answered 403. Grant SecurityAlert.Read.All. " +
+			"Resume with the token of this event: the window is judged again, after another closing read."},
+		{"history gone", func(c *match.Case) {
+			c.Proof = match.Proof{Incomplete: "The window begins too early.", Remedy: "Ask for windows inside the journal's retention."}
+		}, "collecting is not proven complete: The window begins too early. Ask for windows inside the journal's retention."},
+		{"incomplete without a remedy", func(c *match.Case) { c.Proof = match.Proof{Incomplete: "it failed", Again: true} }, "collecting is not proven " +
+			"complete: it failed. Resume with the token of this event: the window is judged again, after another closing read."},
 		{"no pair", func(c *match.Case) { c.Proof.Pair = nil }, "collecting is not proven complete: no closing read succeeded. " +
 			"Resume with the token of this event: the window is judged again, after another closing read."},
 		{"doubt", alerts(judged("a", prevented, doubtful)), `the Actor or another machine is meant by alert "a", and nothing tells which. ` +

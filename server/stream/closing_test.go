@@ -3,6 +3,7 @@ package stream_test
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -96,6 +97,9 @@ func TestClosingThatCannotSucceed(t *testing.T) {
 				last := c.events[len(c.events)-1].GetCompleted()
 				if got := last.GetFailedClosing().GetReason(); got != obstacle.reason || last.GetPair() != nil {
 					t.Errorf("the closing failed for %v, want %v", got, obstacle.reason)
+				}
+				if words := last.GetVerdicts()[1].GetExplanation(); !strings.Contains(words, strings.TrimRight(last.GetFailedClosing().GetRemedy(), ".")+". Resume with the token") {
+					t.Errorf("it is said: %s", words)
 				}
 				for i, events := range [][]*integrationv1.StreamAlertsResponse{c.events, beside.seen()} {
 					if !toldOf(events, obstacle.reason) {

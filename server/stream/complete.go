@@ -78,6 +78,7 @@ func (s *session) proof(e *integrationv1.CompletedEvent) match.Proof {
 	proof := match.Proof{Pair: e.GetPair()}
 	if failed := e.GetFailedClosing(); failed != nil {
 		proof.Incomplete, proof.Remedy = failed.GetMessage(), failed.GetRemedy()
+		proof.Again = failed.GetReason() != integrationv1.ErrorReason_ERROR_REASON_HISTORY_GONE
 		return proof
 	}
 	since, floor := s.closing().Since, s.feed.journal.Checkpoint().GetFloorTime().AsTime()
