@@ -324,7 +324,7 @@ type ProcessTrace struct {
 	ParentProcessCreationTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=parent_process_creation_time,json=parentProcessCreationTime,proto3" json:"parent_process_creation_time,omitempty"`
 	// Its command line.
 	CommandLine string `protobuf:"bytes,5,opt,name=command_line,json=commandLine,proto3" json:"command_line,omitempty"`
-	// Its image.
+	// Its image. Leave the hashes of the system's own programs out: they are on every machine.
 	ImageFile     *FileTrace `protobuf:"bytes,6,opt,name=image_file,json=imageFile,proto3" json:"image_file,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -739,7 +739,7 @@ type AlertEvent struct {
 	// For KIND_UPDATED: the alert's fields that are other than in the revision sent before.
 	ChangedFields *fieldmaskpb.FieldMask `protobuf:"bytes,12,opt,name=changed_fields,json=changedFields,proto3" json:"changed_fields,omitempty"`
 	// Microsoft showed the revision late: when this service had read everything that was last updated before this revision's last
-	// update, it was not there yet. `seen_time` less the alert's last update is how late.
+	// update, it was not there yet. `seen_time` less the alert's last update, less `away`, is how late.
 	ArrivedLate bool `protobuf:"varint,13,opt,name=arrived_late,json=arrivedLate,proto3" json:"arrived_late,omitempty"`
 	// For KIND_UPDATED: what the revision sent before it said. Not set where trimming has dropped that.
 	Previous *PreviousRevision `protobuf:"bytes,14,opt,name=previous,proto3" json:"previous,omitempty"`
@@ -747,7 +747,8 @@ type AlertEvent struct {
 	AddedEvidence []string `protobuf:"bytes,15,rep,name=added_evidence,json=addedEvidence,proto3" json:"added_evidence,omitempty"`
 	// The alert tells no activity: `activity` goes by when it was created.
 	ActivityByCreation bool `protobuf:"varint,16,opt,name=activity_by_creation,json=activityByCreation,proto3" json:"activity_by_creation,omitempty"`
-	// For how much of the time between its last update and its reading nobody read: this service was down, paused, throttled or failing.
+	// For how much of the time between its last update and its reading nobody read: this service was down, paused, throttled or failing, or
+	// had not read back so far. Of an alert's first revision it counts from its creation where that is earlier.
 	Away          *durationpb.Duration `protobuf:"bytes,17,opt,name=away,proto3" json:"away,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -697,7 +697,7 @@ func (x *ActorVerdict) GetUncounted() []*Uncounted {
 	return nil
 }
 
-// Latencies are the steps of an alert's way. What is not known is not set.
+// Latencies are the steps of an alert's way. What is not known is not set, as where trimming has dropped its first revision.
 type Latencies struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// From the alert's first activity until Defender created it.

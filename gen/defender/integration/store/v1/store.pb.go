@@ -179,7 +179,7 @@ type Revision struct {
 	PreviousSequence uint64 `protobuf:"varint,10,opt,name=previous_sequence,json=previousSequence,proto3" json:"previous_sequence,omitempty"`
 	// Polling had passed its last update when it was read: Microsoft showed it late.
 	ArrivedLate bool `protobuf:"varint,11,opt,name=arrived_late,json=arrivedLate,proto3" json:"arrived_late,omitempty"`
-	// For how much of the time between its last update and its reading nobody read.
+	// For how much of the time between its last update, of a first revision its creation where that is earlier, and its reading nobody read.
 	Away          *durationpb.Duration `protobuf:"bytes,12,opt,name=away,proto3" json:"away,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
