@@ -339,6 +339,11 @@ func (p *play) open(s step) {
 		}
 	}
 	request.Tolerance = durationpb.New(p.pace.of(s.pick(3, 0, 300, 300)))
+	if request.Explain = s.of(4, 3) > 0; request.GetExplain() {
+		for _, a := range request.GetActors() {
+			a.Traces = &integrationv1.Traces{ExpectedTitles: []string{"1"}} // As some versions of an alert have, and others do not.
+		}
+	}
 	d := &director{house: p.house, request: request, name: name}
 	p.directors = append(p.directors, d)
 	d.resume(0)
