@@ -2,11 +2,11 @@ package demo
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"text/template"
 	"time"
-	"unicode/utf8"
+
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"defender-integration/defender/defendertest"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
@@ -17,29 +17,31 @@ func (n *narrator) results(results []*result) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.heading("What came of it")
-	rows := [][]string{{"", "attack", "Actor", "expected", "got", "it rests on"}}
-	colours := []colour{bold}
+	t := table{head: []string{"", "attack", "Actor", "verdict", "confidence", "it rests on"}}
 	good, revisions, repeated, resumed := 0, 0, 0, 0
 	for _, r := range results {
 		v := r.verdict()
-		mark := "[ok]"
-		if r.attack.want.differs(r) == "" {
+		as := r.attack.want.differs(r) == ""
+		if as {
 			good++
-		} else {
-			mark = "[NO]"
 		}
 		revisions += r.revisions()
 		repeated += r.repeated
 		if r.resumed {
 			resumed++
 		}
-		rows = append(rows, []string{
-			mark, r.attack.title, r.attack.actor.GetActorId(), saying(r.attack.want.verdict, r.attack.want.outcome),
-			saying(v.GetVerdict(), v.GetOutcome()), restsOn(r),
-		})
-		colours = append(colours, verdictColour(v.GetVerdict()))
+		said := saying(v.GetVerdict(), v.GetOutcome())
+		if before := v.GetAmendment(); before != nil {
+			said += ", was " + saying(before.GetVerdict(), before.GetOutcome())
+		}
+		confidence := ""
+		if v.GetConfidence() != 0 {
+			confidence = wordOf(v.GetConfidence())
+		}
+		t.add(mark(as), cell{text: r.attack.title}, cell{text: r.attack.actor.GetActorId()},
+			cell{said, verdictColour(v.GetVerdict())}, cell{text: confidence}, cell{text: restsOn(r)})
 	}
-	n.table(rows, colours)
+	n.table(t)
 	n.print("\n")
 	for _, r := range results {
 		if differs := r.attack.want.differs(r); differs != "" {
@@ -65,47 +67,34 @@ func (n *narrator) results(results []*result) bool {
 		text += fmt.Sprintf("; %d streams were cut and resumed", resumed)
 	}
 	n.paragraph(plain, text+".")
+	n.latencies(results)
 	return good == len(results)
 }
 
-// table prints rows in columns, the last one broken into lines; the mark and what was got have colours.
-func (n *narrator) table(rows [][]string, colours []colour) {
-	widths := make([]int, len(rows[0]))
-	for _, row := range rows {
-		for i, cell := range row {
-			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+// latencies prints how long the deciding alert of each Actor took, step by step. The caller holds mu.
+func (n *narrator) latencies(results []*result) {
+	n.heading("How long it took")
+	n.paragraph(plain, "From the first activity that the deciding alert is about until Defender created it, from there until it could be read, and "+
+		"from there until it was sent. Of the time until it could be read, nobody read for the last one.")
+	t := table{head: []string{"attack", "Actor", "created", "visible", "delivered", "away"}}
+	for _, r := range results {
+		if l := r.verdict().GetLatencies(); l != nil {
+			t.add(cell{text: r.attack.title}, cell{text: r.attack.actor.GetActorId()}, cell{text: took(l.GetActivityToCreated())},
+				cell{text: took(l.GetCreatedToVisible())}, cell{text: took(l.GetVisibleToDelivered())}, cell{text: took(l.GetAway())})
 		}
 	}
-	last := len(widths) - 1
-	used := 2 * len(widths)
-	for _, w := range widths[:last] {
-		used += w
+	n.table(t)
+}
+
+// took tells a length of time; "-" where it is not known.
+func took(d *durationpb.Duration) string {
+	if d == nil {
+		return "-"
 	}
-	for r, row := range rows {
-		for i, cell := range row {
-			c := plain
-			switch {
-			case r == 0:
-				c = bold
-			case i == 0 && cell == "[ok]":
-				c = green
-			case i == 0:
-				c = red
-			case i == 4:
-				c = colours[r]
-			}
-			if i < last {
-				n.print("  " + n.paint(c, pad(cell, widths[i])))
-				continue
-			}
-			for l, line := range wrap(cell, width-used) {
-				if l > 0 {
-					n.print(strings.Repeat(" ", used-2))
-				}
-				n.print("  " + n.paint(c, line) + "\n")
-			}
-		}
+	if hours := d.AsDuration().Hours(); hours >= 1 {
+		return fmt.Sprintf("%.1fh", hours)
 	}
+	return fmt.Sprintf("%.1fs", d.AsDuration().Seconds())
 }
 
 // restsOn tells in a few words what a verdict rests on.
@@ -119,30 +108,33 @@ func restsOn(r *result) string {
 	case integrationv1.Verdict_VERDICT_CANNOT_JUDGE:
 		return inWords(wordOf(v.GetCannotJudgeReason()))
 	}
-	for _, e := range slices.Backward(r.alerts) {
-		if e.GetAlert().GetId() != v.GetDecidingAlertId() {
-			continue
-		}
-		at := e.GetAlert().GetCreatedTime()
-		if at == nil {
-			// A detection of the SIEM API tells only when it was processed.
-			at = e.GetAlert().GetLastUpdateTime()
-		}
-		created := at.AsTime().Sub(r.began).Seconds()
-		by := "the deciding alert"
-		if m := matchesOf(e); len(m) > 0 {
-			by = "by " + nameCriterion(m)
-		}
-		return fmt.Sprintf("alert after %.1fs, %s", created, by)
+	e := r.deciding()
+	if e == nil {
+		return "alert " + v.GetDecidingAlertId()
 	}
-	return "alert " + v.GetDecidingAlertId()
+	at := e.GetAlert().GetCreatedTime()
+	if at == nil {
+		// A detection of the SIEM API tells only when it was processed.
+		at = e.GetAlert().GetLastUpdateTime()
+	}
+	after := at.AsTime().Sub(r.began)
+	text := fmt.Sprintf("alert after %.1fs", after.Seconds())
+	if after < 0 {
+		text = fmt.Sprintf("alert of %.0f hours before", -after.Hours())
+	}
+	if m := matchesOf(e); len(m) > 0 {
+		text += ", machine by " + nameCriterion(m)
+	}
+	if found := met(attributionOf(e)); len(found) > 0 {
+		text += ", attack by " + inWords(wordOf(found[0]))
+	}
+	return text
 }
 
-// nameCriterion tells by what an alert matched in the alert's own words where it can: that the device source knows the device
-// rests on a name in its turn.
+// nameCriterion tells by what an alert matched in the alert's own words where it can.
 func nameCriterion(matches []*integrationv1.Match) string {
 	for _, m := range matches {
-		if m.GetCriterion() != integrationv1.MatchCriterion_MATCH_CRITERION_KNOWN_DEVICE {
+		if !byDevice(m) {
 			return criterion(m)
 		}
 	}

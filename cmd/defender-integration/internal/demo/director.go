@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -55,15 +56,22 @@ func (d *director) test(ctx context.Context) error {
 
 // request asks for what Defender makes of an attack that begins at a time.
 func (d *director) request(a *attack, began time.Time) *integrationv1.StreamAlertsRequest {
+	actor := proto.CloneOf(a.actor)
+	if a.traces != nil {
+		actor.Traces = a.traces(began)
+	}
 	return &integrationv1.StreamAlertsRequest{
 		IntegrationId: integrationID,
 		Reference:     "attack-" + a.actor.GetActorId(),
-		Actors:        []*integrationv1.Actor{a.actor},
+		Actors:        []*integrationv1.Actor{actor},
 		Window: &integrationv1.Window{
 			StartTime: timestamppb.New(began), EndTime: timestamppb.New(began.Add(d.script.window)),
 		},
 		Wait:      durationpb.New(d.script.wait),
 		Tolerance: durationpb.New(d.script.tolerance),
 		OnTime:    durationpb.New(d.script.onTime),
+
+		MinConfidence: a.minConfidence,
+		Explain:       true,
 	}
 }

@@ -6,12 +6,14 @@
 // came over gRPC; the script is only compared with it.
 //
 //	run.go       the whole demonstration, from the first line to the last
-//	script.go    what happens, when, and what is expected
-//	campaign.go  the attacks of the demonstration
+//	script.go    what happens, and when
+//	campaign.go  the attacks of the demonstration: seen.go those that Defender saw, unseen.go those of which no alert counts
+//	finding.go   what Defender finds, and what the Director knows of an attack
+//	expect.go    what is expected, and what is other
 //	house.go     the simulated Microsoft and the service, started and stopped
 //	way.go       through which API it is run, and what that changes of what is expected
 //	line.go      the Director's connection, which can be cut
 //	director.go  registers, tests, asks for streams
 //	watch.go     follows one attack's stream, and what came of it
-//	narrator.go  prints: opening.go what comes before the campaign, told.go its time line, closing.go what comes after; style.go how
+//	narrator.go  prints: opening.go what comes before the campaign, told.go its time line, closing.go what comes after; table.go and style.go how
 package demo

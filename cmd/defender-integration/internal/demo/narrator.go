@@ -17,13 +17,13 @@ type narrator struct {
 
 	mu    sync.Mutex
 	began time.Time // the campaign's beginning, from which the time line counts
-	// phases are what each Actor's stream was last told to do.
-	phases map[string]string
-	err    error
+	// phases are what each Actor's stream was last told to do, devices what was last told of its device.
+	phases, devices map[string]string
+	err             error
 }
 
 func newNarrator(out io.Writer, colours bool) *narrator {
-	return &narrator{out: out, colours: colours, now: time.Now, phases: map[string]string{}}
+	return &narrator{out: out, colours: colours, now: time.Now, phases: map[string]string{}, devices: map[string]string{}}
 }
 
 // print prints text as it is. The caller holds mu.
@@ -82,8 +82,29 @@ func (n *narrator) momentLocked(who, kind string, c colour, text string, below .
 	}
 }
 
+// news prints a moment where it is other than what was last told of the Actor.
+func (n *narrator) news(last map[string]string, a *attack, kind string, c colour, text string, below ...string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	id := a.actor.GetActorId()
+	told := strings.Join(append([]string{text}, below...), "\n")
+	if last[id] == told {
+		return
+	}
+	last[id] = told
+	n.momentLocked(id, kind, c, text, below...)
+}
+
 // since tells a time as the time line does.
 func (n *narrator) since(t time.Time) string { return fmt.Sprintf("%.1fs", t.Sub(n.began).Seconds()) }
 
 // clock tells a time of day, in UTC.
-func clock(t time.Time) string { return t.UTC().Format("15:04:05") }
+func clock(t time.Time) string { return t.UTC().Format(time.TimeOnly) }
+
+// day tells a time as clock does, with the day where it is not that of the campaign's beginning.
+func (n *narrator) day(t time.Time) string {
+	if day := t.UTC().Format(time.DateOnly); day != n.began.UTC().Format(time.DateOnly) {
+		return day + " " + clock(t)
+	}
+	return clock(t)
+}

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,22 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
+// attribution is one of everything.
+func attribution() *integrationv1.Attribution {
+	compared := func(criterion integrationv1.TraceCriterion, result integrationv1.TraceComparison_Result, wanted, has string) *integrationv1.TraceComparison {
+		return &integrationv1.TraceComparison{Criterion: criterion, Result: result, TraceValue: wanted, DefenderValue: has}
+	}
+	return &integrationv1.Attribution{
+		Confidence: integrationv1.Confidence_CONFIDENCE_STRONG,
+		Comparisons: []*integrationv1.TraceComparison{
+			compared(integrationv1.TraceCriterion_TRACE_CRITERION_PROCESS, integrationv1.TraceComparison_RESULT_NOT_MET, "6004", "6005"),
+			compared(integrationv1.TraceCriterion_TRACE_CRITERION_FILE_HASH, integrationv1.TraceComparison_RESULT_MET,
+				"3c1f5ad0c61a0a04b7e4a3a3c5e1d79e30b2f8aa3c1f5ad0", "3c1f5ad0c61a0a04b7e4a3a3c5e1d79e30b2f8aa3c1f5ad0"),
+			compared(integrationv1.TraceCriterion_TRACE_CRITERION_USER, integrationv1.TraceComparison_RESULT_NOT_COMPARABLE, "ben", ""),
+		},
+	}
+}
+
 // noon is when the campaign of these tests begins.
 func noon() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) }
 
@@ -29,8 +46,11 @@ func at(seconds float64) *timestamppb.Timestamp {
 
 // narrate prints one of everything.
 func narrate(n *narrator) bool {
-	s := campaign()
-	ben, kiosk := &s.attacks[2], &s.attacks[5]
+	s := campaign(noon())
+	named := func(id string) *attack {
+		return &s.attacks[slices.IndexFunc(s.attacks, func(a attack) bool { return a.actor.GetActorId() == id })]
+	}
+	ben, kiosk, hugo := named("ben"), named("kiosk"), named("hugo")
 	seconds := 0.0
 	n.now = func() time.Time {
 		seconds += 0.5
@@ -71,27 +91,55 @@ func narrate(n *narrator) bool {
 	n.actors(ben, &integrationv1.ActorsEvent{Actors: []*integrationv1.ActorState{{Knowledge: integrationv1.ActorState_KNOWLEDGE_PENDING}}})
 	n.actors(ben, &integrationv1.ActorsEvent{Actors: []*integrationv1.ActorState{{
 		Knowledge: integrationv1.ActorState_KNOWLEDGE_KNOWN, Judgeable: true,
-		Devices: []*integrationv1.ActorDevice{{Device: device, Matches: matches[1:], Preferred: true}},
+		Devices: []*integrationv1.ActorDevice{{Device: device, Matches: matches[1:], Preferred: true}}, OpenAlertCount: 1,
+		OpenAlerts: []*integrationv1.OpenAlert{{Title: "Of last week", Status: integrationv1.AlertStatus_ALERT_STATUS_IN_PROGRESS}},
 	}}})
 	n.actors(kiosk, &integrationv1.ActorsEvent{Actors: []*integrationv1.ActorState{{Knowledge: integrationv1.ActorState_KNOWLEDGE_UNKNOWN}}})
-	n.actors(kiosk, &integrationv1.ActorsEvent{Actors: []*integrationv1.ActorState{{Knowledge: integrationv1.ActorState_KNOWLEDGE_AMBIGUOUS}}})
+	ambiguous := &integrationv1.ActorsEvent{Actors: []*integrationv1.ActorState{{
+		Knowledge: integrationv1.ActorState_KNOWLEDGE_AMBIGUOUS, Devices: []*integrationv1.ActorDevice{{Device: device}, {Device: device}},
+	}}}
+	n.actors(kiosk, ambiguous)
+	n.actors(kiosk, ambiguous) // Nothing is other: it is not told again.
+	n.actors(kiosk, &integrationv1.ActorsEvent{Actors: []*integrationv1.ActorState{{
+		Knowledge: integrationv1.ActorState_KNOWLEDGE_NO_DEVICE_SOURCE,
+		Devices:   []*integrationv1.ActorDevice{{Device: device, ShownByAlertId: "da2_1"}},
+	}}})
 	n.cut(ben, "AbCdEfGhIjKl")
 	n.resumed(ben)
 	alert := &integrationv1.AlertEvent{
 		Kind: integrationv1.AlertEvent_KIND_UPDATED, Activity: integrationv1.Activity_ACTIVITY_IN_WINDOW, Late: true,
 		Alert: &integrationv1.Alert{
 			Id: "da1_1", Title: "Suspicious scheduled task", CreatedTime: at(5.5), LastUpdateTime: at(7),
+			Status: integrationv1.AlertStatus_ALERT_STATUS_RESOLVED,
 		},
 		Outcome: &integrationv1.OutcomeAssessment{
 			Outcome: integrationv1.Outcome_OUTCOME_REMEDIATED, Explanation: "Defender cleaned it up afterwards.",
+			Contradictions: []string{"The title says that it was blocked."},
 		},
-		Actors:        []*integrationv1.ActorMatch{{ActorId: "ben", Matches: matches, Counts: true}},
+		Actors:        []*integrationv1.ActorMatch{{ActorId: "ben", Matches: matches, Counts: true, Attribution: attribution()}},
 		ChangedFields: &fieldmaskpb.FieldMask{Paths: []string{"last_update_time", "evidence"}},
+		Previous: &integrationv1.PreviousRevision{
+			Status: integrationv1.AlertStatus_ALERT_STATUS_IN_PROGRESS, Outcome: integrationv1.Outcome_OUTCOME_DETECTED,
+			Activity: integrationv1.Activity_ACTIVITY_PRE_EXISTING,
+		},
+		AddedEvidence: []string{"/evidence/2"}, ArrivedLate: true,
 	}
 	n.alert(ben, alert)
 	n.alert(ben, &integrationv1.AlertEvent{
 		Kind: integrationv1.AlertEvent_KIND_NEW, Activity: integrationv1.Activity_ACTIVITY_PRE_EXISTING,
 		Alert: &integrationv1.Alert{Title: "Of yesterday"}, Outcome: &integrationv1.OutcomeAssessment{Outcome: integrationv1.Outcome_OUTCOME_UNKNOWN},
+	})
+	n.alert(ben, &integrationv1.AlertEvent{
+		Kind: integrationv1.AlertEvent_KIND_UPDATED, Activity: integrationv1.Activity_ACTIVITY_REACTIVATED, NoLongerMatches: true,
+		Alert: &integrationv1.Alert{Title: "Re-used"}, ChangedFields: &fieldmaskpb.FieldMask{Paths: []string{"title"}},
+	})
+	n.alert(ben, &integrationv1.AlertEvent{
+		Kind: integrationv1.AlertEvent_KIND_NEW, Activity: integrationv1.Activity_ACTIVITY_AFTER_WINDOW,
+		Alert: &integrationv1.Alert{Title: "Of tomorrow"},
+		Actors: []*integrationv1.ActorMatch{{
+			Matches: matches[1:], Ambiguous: true,
+			Attribution: &integrationv1.Attribution{Confidence: integrationv1.Confidence_CONFIDENCE_DEVICE_ONLY},
+		}},
 	})
 	progress := func(phase integrationv1.ProgressEvent_Phase, problem *integrationv1.Problem) {
 		n.progress(ben, &integrationv1.ProgressEvent{
@@ -113,12 +161,36 @@ func narrate(n *narrator) bool {
 		Verdicts: []*integrationv1.ActorVerdict{{
 			ActorId: "ben", Verdict: integrationv1.Verdict_VERDICT_DETECTED, Outcome: integrationv1.Outcome_OUTCOME_REMEDIATED,
 			DecidingAlertId: "da1_1", Explanation: "Defender detected the attack and cleaned up afterwards.",
+			Confidence: integrationv1.Confidence_CONFIDENCE_STRONG,
+			Latencies: &integrationv1.Latencies{
+				ActivityToCreated: durationpb.New(1100 * time.Millisecond), CreatedToVisible: durationpb.New(24 * time.Hour), VisibleToDelivered: durationpb.New(0),
+			},
+			NearMisses: []*integrationv1.NearMiss{
+				{Title: "Of yesterday", Criterion: integrationv1.CountingCriterion_COUNTING_CRITERION_ACTIVITY, WantedValue: "12:00:04", AlertValue: "11:00:00", Explanation: "It ended before."},
+				{Title: "Of no time", Criterion: integrationv1.CountingCriterion_COUNTING_CRITERION_ACTIVITY, WantedValue: "12:00:04", Explanation: "It tells none."},
+				{Title: "Of nobody", Criterion: integrationv1.CountingCriterion_COUNTING_CRITERION_DEVICE, WantedValue: "ws-ben-02"},
+			},
+			Uncounted: []*integrationv1.Uncounted{
+				{Criterion: integrationv1.CountingCriterion_COUNTING_CRITERION_UNAMBIGUOUS, Alerts: 2},
+				{Criterion: integrationv1.CountingCriterion_COUNTING_CRITERION_DEVICE, Alerts: 7},
+			},
 		}},
 	}}
 	first := &integrationv1.AlertEvent{Alert: &integrationv1.Alert{Id: "da1_1", LastUpdateTime: at(5.5)}}
 	remediated.take(first)
 	remediated.take(alert)
 	n.completed(remediated)
+	amended := &result{attack: hugo, first: &integrationv1.ActorVerdict{Verdict: integrationv1.Verdict_VERDICT_MISSED}, completed: &integrationv1.CompletedEvent{
+		Proof: &integrationv1.CompletedEvent_Pair{Pair: pair},
+		Verdicts: []*integrationv1.ActorVerdict{{
+			ActorId: "hugo", Verdict: integrationv1.Verdict_VERDICT_MISSED, Explanation: "None about this Actor.",
+			Amendment: &integrationv1.Amendment{
+				Verdict: integrationv1.Verdict_VERDICT_DETECTED, Outcome: integrationv1.Outcome_OUTCOME_REMEDIATED, Explanation: "AMENDED from DETECTED: the alert no longer matches.",
+			},
+		}},
+	}}
+	n.again(hugo, "AbCdEfGhIjKl")
+	n.completed(amended)
 	wrong := &result{attack: kiosk, completed: &integrationv1.CompletedEvent{
 		Proof: &integrationv1.CompletedEvent_FailedClosing{FailedClosing: &integrationv1.Problem{Message: "Microsoft answered 503.", Remedy: "Try again."}},
 		Verdicts: []*integrationv1.ActorVerdict{{
@@ -129,10 +201,10 @@ func narrate(n *narrator) bool {
 	wrong.take(first)
 	wrong.take(first)
 	n.completed(wrong)
-	good := n.results([]*result{remediated, wrong})
+	good := n.results([]*result{remediated, amended, wrong})
 	n.comparison([]outcomes{
-		{Way{API: integrationv1.Api_API_GRAPH_SECURITY}, []*result{remediated, wrong}},
-		{Way{API: integrationv1.Api_API_SIEM}, []*result{remediated, remediated}},
+		{Way{API: integrationv1.Api_API_GRAPH_SECURITY}, []*result{remediated, amended, wrong}},
+		{Way{API: integrationv1.Api_API_SIEM}, []*result{remediated, remediated, remediated}},
 	})
 	n.fresh("an alert about ben")
 	n.stopping()

@@ -83,6 +83,8 @@ func (n *narrator) campaign(s *script, began time.Time) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.began = began
+	clear(n.phases)
+	clear(n.devices)
 	n.heading(fmt.Sprintf("Attack %d Actors, and see what Defender makes of it", len(s.attacks)))
 	n.paragraph(plain, fmt.Sprintf("Each attack lasts %s and has a bounded stream: it waits %s for late alerts, then for a closing read "+
 		"that proves that nothing is missing, and ends with a verdict. An alert is late when Defender creates it more than %s after the "+

@@ -42,7 +42,7 @@ var errServiceStopped = errors.New("the service stopped by itself")
 // Run runs the demonstration: about half a minute each way, and with Exit not set until ctx ends. It leaves nothing behind. It returns
 // ErrNotAsScripted where what the service said was not what the script expects; with Exit also an error where ctx ended before
 // the campaign did.
-func Run(ctx context.Context, options Options) error { return run(ctx, options, campaign()) }
+func Run(ctx context.Context, options Options) error { return run(ctx, options, campaign(time.Now())) }
 
 // run is Run with a script.
 func run(ctx context.Context, options Options, s script) error {
@@ -146,17 +146,35 @@ func runCampaign(ctx context.Context, h *house, n *narrator, s *script) ([]*resu
 			if err := sleepUntil(ctx, began); err != nil {
 				return err
 			}
+			if err := awaitRead(ctx, h.tenant, a, began); err != nil {
+				return err
+			}
 			n.attack(a, s.window)
 			l, err := dial(h.address)
 			if err != nil {
 				return err
 			}
 			defer func() { _ = l.Close() }()
-			results[i], err = newDirector(l, n, s).watch(ctx, l, a, began)
+			results[i], err = newDirector(l, n, s).watch(ctx, l, a, began, func() error {
+				return defend(ctx, h.tenant, n, a.actor.GetActorId(), a.afterwards, began)
+			})
 			return err
 		})
 	}
 	return results, group.Wait()
+}
+
+// awaitRead waits until the alerts from before the attack were read: its stream tells at its start which of them are open.
+func awaitRead(ctx context.Context, tenant *defendertest.Tenant, a *attack, began time.Time) error {
+	for _, step := range a.steps {
+		if step.at >= 0 {
+			continue
+		}
+		if err := tenant.WaitServed(ctx, step.alert(began, began).ID); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // defend does what the script says that Defender does, each step at its time.

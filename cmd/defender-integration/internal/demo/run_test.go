@@ -17,50 +17,73 @@ import (
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
 
-// TestCampaign runs the demonstration as it is, through each API: it takes as long.
+// TestCampaign runs the demonstration as it is, all ways at once: it takes as long.
 func TestCampaign(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes half a minute")
 	}
-	for name, test := range map[string]struct {
-		ways  []Way
-		words string
+	t.Parallel()
+	runs := []struct {
+		name     string
+		ways     []Way
+		shown    string
+		out, log text
+		err      error
 	}{
-		"graph-security":            {nil, "devices from MACHINES"},
-		"graph-security by hunting": {[]Way{{API: integrationv1.Api_API_GRAPH_SECURITY, Devices: integrationv1.DeviceSource_KIND_HUNTING}}, "devices from HUNTING"},
-		"defender-for-endpoint":     {[]Way{{API: integrationv1.Api_API_DEFENDER_FOR_ENDPOINT}}, "devices from MACHINES"},
-		"siem":                      {[]Way{{API: integrationv1.Api_API_SIEM}}, "CANNOT_JUDGE: api proves no absence"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			testCampaign(t, test.ways, test.words)
+		{name: "graph-security", shown: "devices from MACHINES"},
+		{
+			name: "graph-security by hunting", shown: "devices from HUNTING",
+			ways: []Way{{API: integrationv1.Api_API_GRAPH_SECURITY, Devices: integrationv1.DeviceSource_KIND_HUNTING}},
+		},
+		{
+			name: "graph-security without devices", shown: "CANNOT_JUDGE: no device source",
+			ways: []Way{{API: integrationv1.Api_API_GRAPH_SECURITY, Devices: integrationv1.DeviceSource_KIND_NONE}},
+		},
+		{name: "defender-for-endpoint", shown: "devices from MACHINES", ways: []Way{{API: integrationv1.Api_API_DEFENDER_FOR_ENDPOINT}}},
+		{name: "siem", shown: "CANNOT_JUDGE: api proves no absence", ways: []Way{{API: integrationv1.Api_API_SIEM}}},
+	}
+	var running sync.WaitGroup
+	for i := range runs {
+		r := &runs[i]
+		running.Go(func() {
+			r.err = Run(t.Context(), Options{Out: &r.out, Exit: true, Ways: r.ways, Version: "v0.0.0-test", Logger: logTo(&r.log)})
 		})
+	}
+	running.Wait()
+	for i := range runs {
+		r := &runs[i]
+		t.Run(r.name, func(t *testing.T) { wantCampaign(t, r.out.String(), r.log.String(), r.shown, r.err) })
 	}
 }
 
-func testCampaign(t *testing.T, ways []Way, shown string) {
+// wantCampaign fails where a run of the campaign did not print what it should.
+func wantCampaign(t *testing.T, out, log, shown string, err error) {
 	t.Helper()
-	var out, log text
-	err := Run(t.Context(), Options{Out: &out, Exit: true, Ways: ways, Version: "v0.0.0-test", Logger: logTo(&log)})
 	if err != nil {
-		t.Errorf("Run: %v\n%s", err, out.String())
+		t.Errorf("Run: %v\n%s", err, out)
 	}
 	for _, words := range []string{
-		"Microsoft is SIMULATED", "HEALTHY", "resumed", "6 of 6 verdicts are the scripted ones", "none twice; 1 stream was cut and resumed", shown,
+		"Microsoft is SIMULATED", "HEALTHY", "resumed", "AMENDED", "Near miss, by its confidence", "Near miss, by its activity", "Near miss, by its ambiguity", "12 of 12 verdicts are the scripted ones",
+		"none twice; 1 stream was cut and resumed", "How long it took", shown,
 	} {
-		if !strings.Contains(out.String(), words) {
-			t.Errorf("it does not say %q:\n%s", words, out.String())
+		if !strings.Contains(out, words) {
+			t.Errorf("it does not say %q:\n%s", words, out)
 		}
 	}
 	for _, not := range []string{"\x1b", "GAP", "NOT AS SCRIPTED", defendertest.RunSecret} {
-		if strings.Contains(out.String(), not) {
-			t.Errorf("it says %q:\n%s", not, out.String())
+		if strings.Contains(out, not) {
+			t.Errorf("it says %q:\n%s", not, out)
 		}
 	}
-	if log.String() != "" {
-		t.Errorf("the service warns:\n%s", log.String())
+	for line := range strings.Lines(out) {
+		if columns := len([]rune(strings.TrimSuffix(line, "\n"))); columns > width {
+			t.Errorf("%d columns: %s", columns, line)
+		}
 	}
-	wantRemoved(t, out.String())
+	if log != "" {
+		t.Errorf("the service warns:\n%s", log)
+	}
+	wantRemoved(t, out)
 }
 
 // brief is a script of one attack, with an alert.
@@ -74,7 +97,9 @@ func brief(want integrationv1.Verdict) script {
 			actor: &integrationv1.Actor{ActorId: "anna", FqHostName: device.DNSName},
 			steps: []step{{
 				at: 600 * time.Millisecond, told: "raises an alert",
-				alert: finding{device: device, title: "Suspicious PowerShell command line", image: "powershell.exe", status: "prevented", remediation: "prevented"}.alert,
+				alert: finding{device: device, title: "Suspicious PowerShell command line", processes: []process{
+					{id: 4242, image: "powershell.exe", detection: "prevented", remediation: "prevented"},
+				}}.alert,
 			}},
 			want: expectation{verdict: want, revisions: 1},
 		}},

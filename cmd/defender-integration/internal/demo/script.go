@@ -1,8 +1,6 @@
 package demo
 
 import (
-	"fmt"
-	"strings"
 	"time"
 
 	"defender-integration/defender/defendertest"
@@ -23,12 +21,17 @@ type script struct {
 type attack struct {
 	title string
 	actor *integrationv1.Actor
+	// traces, where set, is what the Director knows of the attack; minConfidence is how sure it wants an alert to be about it.
+	traces        traces
+	minConfidence integrationv1.Confidence
 	// begins is when it begins, counted from the campaign's beginning.
 	begins time.Duration
 	steps  []step
 	// cutFor, where set, is how long the Director's connection is cut once the first alert has arrived.
 	cutFor time.Duration
-	want   expectation
+	// afterwards, where set, is what Defender does when the verdict was given; then the Director resumes the stream.
+	afterwards []step
+	want       expectation
 }
 
 // step is something that Defender does.
@@ -40,42 +43,4 @@ type step struct {
 	// alert is the alert that it makes visible: a new one, or by its id a revision of one that was there. began is the attack's
 	// beginning, now the present.
 	alert func(began, now time.Time) defendertest.Alert
-}
-
-// expectation is what the service should say of an attack. What is not set is not compared, but for the verdict.
-type expectation struct {
-	verdict integrationv1.Verdict
-	outcome integrationv1.Outcome
-	reason  integrationv1.CannotJudgeReason
-	// criterion is what an alert that counts must have matched by.
-	criterion integrationv1.MatchCriterion
-	// revisions is how many revisions of alerts are sent, each once.
-	revisions int
-}
-
-// saying tells a verdict, with the outcome where that says more.
-func saying(verdict integrationv1.Verdict, outcome integrationv1.Outcome) string {
-	text := wordOf(verdict)
-	if outcome == 0 || strings.HasPrefix(text, wordOf(outcome)) {
-		return text
-	}
-	return text + " (" + wordOf(outcome) + ")"
-}
-
-// differs says in words what is other than expected; "" where nothing is.
-func (e expectation) differs(got *result) string {
-	var parts []string
-	differ := func(same bool, what string, want, have any) {
-		if !same {
-			parts = append(parts, fmt.Sprintf("%s %v instead of %v", what, have, want))
-		}
-	}
-	verdict := got.verdict()
-	differ(verdict.GetVerdict() == e.verdict, "verdict", wordOf(e.verdict), wordOf(verdict.GetVerdict()))
-	differ(e.outcome == 0 || verdict.GetOutcome() == e.outcome, "outcome", wordOf(e.outcome), wordOf(verdict.GetOutcome()))
-	differ(e.reason == 0 || verdict.GetCannotJudgeReason() == e.reason, "reason", wordOf(e.reason), wordOf(verdict.GetCannotJudgeReason()))
-	differ(e.criterion == 0 || got.matchedBy(e.criterion), "match", "one by "+wordOf(e.criterion), "none")
-	differ(got.revisions() == e.revisions, "revisions sent", e.revisions, got.revisions())
-	differ(got.repeated == 0, "revisions sent twice", 0, got.repeated)
-	return strings.Join(parts, "; ")
 }

@@ -25,7 +25,7 @@ const (
 )
 
 // width is how many columns the lines take at the most; a terminal of a usual size shows them whole.
-const width = 120
+const width = 100
 
 // paint colours a text where colours are shown.
 func (n *narrator) paint(c colour, text string) string {
@@ -67,6 +67,22 @@ func wordOf(value interface {
 	return strings.TrimPrefix(value.String(), strings.ToUpper(prefix.String())+"_")
 }
 
+// wordsOf returns enumeration's values as a person reads them, with commas between; "nothing" where there is none.
+func wordsOf[E interface {
+	protoreflect.Enum
+	String() string
+}](values []E,
+) string {
+	if len(values) == 0 {
+		return "nothing"
+	}
+	words := make([]string, len(values))
+	for i, value := range values {
+		words[i] = inWords(wordOf(value))
+	}
+	return strings.Join(words, ", ")
+}
+
 // inWords returns an enumeration's value as a person reads it: DEVICE_UNKNOWN is "device unknown".
 func inWords(word string) string { return strings.ToLower(strings.ReplaceAll(word, "_", " ")) }
 
@@ -94,6 +110,15 @@ func wrap(text string, columns int) []string {
 		return lines
 	}
 	return append(lines, line)
+}
+
+// shorten cuts a text to a number of columns.
+func shorten(text string, columns int) string {
+	runes := []rune(text)
+	if len(runes) <= columns {
+		return text
+	}
+	return string(runes[:columns-1]) + "…"
 }
 
 // shortName is a host name up to its first dot.

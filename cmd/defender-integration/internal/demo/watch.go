@@ -3,6 +3,7 @@ package demo
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"defender-integration/client"
@@ -16,9 +17,13 @@ type result struct {
 	// alerts are the events of alerts, each revision once; repeated counts those that came again.
 	alerts   []*integrationv1.AlertEvent
 	repeated int
-	// resumed says that the stream was cut and resumed.
-	resumed   bool
-	completed *integrationv1.CompletedEvent
+	// open are the alerts that were told of as open.
+	open map[string]bool
+	// cut says that the stream was cut, resumed that it went on.
+	cut, resumed bool
+	completed    *integrationv1.CompletedEvent
+	// first is the verdict that was given before the stream was completed once more.
+	first *integrationv1.ActorVerdict
 }
 
 // verdict returns the verdict for the attack's Actor; nil where there is none.
@@ -57,6 +62,25 @@ func (r *result) matchedBy(criterion integrationv1.MatchCriterion) bool {
 	return false
 }
 
+// deciding returns the last revision of the alert that decides; nil where none does.
+func (r *result) deciding() *integrationv1.AlertEvent {
+	id := r.verdict().GetDecidingAlertId()
+	for _, e := range slices.Backward(r.alerts) {
+		if id != "" && e.GetAlert().GetId() == id {
+			return e
+		}
+	}
+	return nil
+}
+
+// attributionOf returns how surely an alert is about the attack, and by what.
+func attributionOf(e *integrationv1.AlertEvent) *integrationv1.Attribution {
+	if len(e.GetActors()) == 0 {
+		return nil
+	}
+	return e.GetActors()[0].GetAttribution()
+}
+
 // matchesOf returns by what an alert matched; a stream of the demonstration has one Actor.
 func matchesOf(e *integrationv1.AlertEvent) []*integrationv1.Match {
 	if len(e.GetActors()) == 0 {
@@ -65,22 +89,37 @@ func matchesOf(e *integrationv1.AlertEvent) []*integrationv1.Match {
 	return e.GetActors()[0].GetMatches()
 }
 
-// watch streams what Defender makes of an attack until the stream is completed.
-func (d *director) watch(ctx context.Context, l *line, a *attack, began time.Time) (*result, error) {
-	r := &result{attack: a, began: began}
+// watch streams what Defender makes of an attack until the stream is completed. Where something comes afterwards, it then resumes the
+// stream with the token of its end, and watches until it is completed again.
+func (d *director) watch(ctx context.Context, l *line, a *attack, began time.Time, afterwards func() error) (*result, error) {
+	r := &result{attack: a, began: began, open: map[string]bool{}}
 	stream := d.client.Alerts(d.request(a, began))
-	cut := false
+	if err := d.follow(ctx, l, stream, r); err != nil || len(a.afterwards) == 0 {
+		return r, err
+	}
+	r.first = r.verdict()
+	if err := afterwards(); err != nil {
+		return nil, err
+	}
+	d.narrator.again(a, stream.Acknowledged())
+	return r, d.follow(ctx, l, stream, r)
+}
+
+// follow receives a stream's events until it is completed.
+func (d *director) follow(ctx context.Context, l *line, stream *client.Stream, r *result) error {
+	a := r.attack
 	for event, err := range stream.Events(ctx) {
 		if err != nil {
-			return nil, fmt.Errorf("the stream for %s: %w", a.actor.GetActorId(), err)
+			return fmt.Errorf("the stream for %s: %w", a.actor.GetActorId(), err)
 		}
 		switch {
 		case event.GetActors() != nil:
-			if cut && !r.resumed {
+			if r.cut && !r.resumed {
 				r.resumed = true
 				d.narrator.resumed(a)
 				break
 			}
+			r.takeOpen(event.GetActors())
 			d.narrator.actors(a, event.GetActors())
 		case event.GetAlert() != nil:
 			r.take(event.GetAlert())
@@ -95,12 +134,21 @@ func (d *director) watch(ctx context.Context, l *line, a *attack, began time.Tim
 		}
 		// A Director keeps what the event says together with its token first.
 		event.Ack()
-		if a.cutFor > 0 && !cut && event.GetAlert() != nil {
-			cut = true
+		if a.cutFor > 0 && !r.cut && event.GetAlert() != nil {
+			r.cut = true
 			d.cut(l, stream, a)
 		}
 	}
-	return r, nil
+	return nil
+}
+
+// takeOpen keeps which alerts were told of as open.
+func (r *result) takeOpen(e *integrationv1.ActorsEvent) {
+	for _, state := range e.GetActors() {
+		for _, alert := range state.GetOpenAlerts() {
+			r.open[alert.GetAlertId()] = true
+		}
+	}
 }
 
 // cut cuts the line under a stream; package client reconnects and resumes by itself.

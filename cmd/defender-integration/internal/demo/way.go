@@ -56,24 +56,48 @@ func (w Way) name() string {
 
 // through returns what is expected where the campaign is run this way: the same, but for what its API cannot know.
 func (e expectation) through(w Way) expectation {
-	absence := e.verdict == integrationv1.Verdict_VERDICT_MISSED || e.verdict == integrationv1.Verdict_VERDICT_CANNOT_JUDGE
 	switch {
+	case w.API == integrationv1.Api_API_SIEM:
+		return e.throughSIEM()
 	case w.API == integrationv1.Api_API_DEFENDER_FOR_ENDPOINT && e.outcome == integrationv1.Outcome_OUTCOME_REMEDIATED:
 		// Its evidence tells what was detected, and not what was cleaned up.
 		e.outcome = integrationv1.Outcome_OUTCOME_DETECTED
-	case w.API == integrationv1.Api_API_SIEM && absence:
-		// That it answers with nothing proves nothing.
-		e.verdict = integrationv1.Verdict_VERDICT_CANNOT_JUDGE
-		e.reason = integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_API_PROVES_NO_ABSENCE
-	case w.API == integrationv1.Api_API_SIEM:
-		// Only Defender Antivirus tells how it ended, and a detection never changes.
-		if e.outcome != integrationv1.Outcome_OUTCOME_PREVENTED {
-			e.outcome = integrationv1.Outcome_OUTCOME_UNKNOWN
-		}
-		e.revisions = min(e.revisions, 1)
-	case w.Devices == integrationv1.DeviceSource_KIND_NONE && absence:
-		e.verdict = integrationv1.Verdict_VERDICT_CANNOT_JUDGE
-		e.reason = integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_NO_DEVICE_SOURCE
+	}
+	if w.Devices == integrationv1.DeviceSource_KIND_NONE {
+		e = e.withoutAbsence(integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_NO_DEVICE_SOURCE)
+	}
+	return e
+}
+
+// throughSIEM returns what is expected through the SIEM API. Its detections never change, know no process ids, and only those of Defender
+// Antivirus tell how it ended. A process that is added to an alert is a detection of its own. That it answers with nothing proves
+// nothing.
+func (e expectation) throughSIEM() expectation {
+	e = e.withoutAbsence(integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_API_PROVES_NO_ABSENCE)
+	if e.outcome == 0 {
+		return e
+	}
+	if e.outcome != integrationv1.Outcome_OUTCOME_PREVENTED {
+		e.outcome = integrationv1.Outcome_OUTCOME_UNKNOWN
+	}
+	if e.outcome == integrationv1.Outcome_OUTCOME_UNKNOWN && e.verdict == integrationv1.Verdict_VERDICT_PREVENTED {
+		e.verdict = integrationv1.Verdict_VERDICT_DETECTED
+	}
+	if e.trace == integrationv1.TraceCriterion_TRACE_CRITERION_PROCESS {
+		e.confidence, e.trace = integrationv1.Confidence_CONFIDENCE_STRONG, integrationv1.TraceCriterion_TRACE_CRITERION_COMMAND_LINE
+	}
+	e.activity, e.turned, e.open, e.revisions = integrationv1.Activity_ACTIVITY_IN_WINDOW, 0, "", 1
+	return e
+}
+
+// withoutAbsence returns what is expected where it cannot be proven that nothing was there to be seen, for the reason.
+func (e expectation) withoutAbsence(reason integrationv1.CannotJudgeReason) expectation {
+	const missed, cannot = integrationv1.Verdict_VERDICT_MISSED, integrationv1.Verdict_VERDICT_CANNOT_JUDGE
+	if e.amends == missed {
+		e.amends = cannot
+	}
+	if e.verdict == missed || e.verdict == cannot && e.reason != integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_AMBIGUOUS {
+		e.verdict, e.reason = cannot, reason
 	}
 	return e
 }
@@ -100,27 +124,35 @@ func (n *narrator) comparison(all []outcomes) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.heading("The same campaign through each API")
-	header := []string{"", "attack"}
+	t := table{head: []string{"", "attack"}}
 	for _, o := range all {
-		header = append(header, strings.ToLower(strings.ReplaceAll(wordOf(o.way.API), "_", "-")))
+		t.head = append(t.head, strings.ToLower(strings.ReplaceAll(wordOf(o.way.API), "_", "-")))
 	}
-	rows, colours := [][]string{header}, []colour{bold}
 	for i, first := range all[0].results {
-		row := []string{"[ok]", first.attack.title}
+		as := true
+		var said []cell
 		for _, o := range all {
 			r := o.results[i]
-			if r.attack.want.differs(r) != "" {
-				row[0] = "[NO]"
-			}
-			v := r.verdict()
-			said := saying(v.GetVerdict(), v.GetOutcome())
-			if v.GetVerdict() == integrationv1.Verdict_VERDICT_CANNOT_JUDGE {
-				said += ": " + inWords(wordOf(v.GetCannotJudgeReason()))
-			}
-			row = append(row, said)
+			as = as && r.attack.want.differs(r) == ""
+			said = append(said, cell{text: short(r.verdict())})
 		}
-		rows, colours = append(rows, row), append(colours, plain)
+		t.add(append([]cell{mark(as), {text: first.attack.title}}, said...)...)
 	}
-	n.table(rows, colours)
+	n.table(t)
 	n.print("\n")
+}
+
+// short tells a verdict with why, or how surely, and what it was before.
+func short(v *integrationv1.ActorVerdict) string {
+	text := saying(v.GetVerdict(), v.GetOutcome())
+	if v.GetVerdict() == integrationv1.Verdict_VERDICT_CANNOT_JUDGE {
+		text += ": " + inWords(wordOf(v.GetCannotJudgeReason()))
+	}
+	if v.GetConfidence() != 0 {
+		text += ", " + wordOf(v.GetConfidence())
+	}
+	if before := v.GetAmendment(); before != nil {
+		text += ", was " + saying(before.GetVerdict(), before.GetOutcome())
+	}
+	return text
 }
