@@ -19,7 +19,16 @@ func LatenciesOf(alert *integrationv1.Alert, visible, delivered time.Time, away 
 	if activity.IsZero() {
 		activity = timeOf(alert.GetLastActivityTime())
 	}
-	created := createdTime(alert)
+	return latencies(activity, createdTime(alert), visible, delivered, away)
+}
+
+// LatenciesOfReused returns the steps of the way of a re-used alert, by the revision that brought activity into the window: from its last
+// activity until Defender changed the alert, and from there as [LatenciesOf] does.
+func LatenciesOfReused(alert *integrationv1.Alert, visible, delivered time.Time, away *durationpb.Duration) *integrationv1.Latencies {
+	return latencies(timeOf(alert.GetLastActivityTime()), timeOf(alert.GetLastUpdateTime()), visible, delivered, away)
+}
+
+func latencies(activity, created, visible, delivered time.Time, away *durationpb.Duration) *integrationv1.Latencies {
 	l := &integrationv1.Latencies{
 		ActivityToCreated:  between(activity, created),
 		CreatedToVisible:   between(created, visible),

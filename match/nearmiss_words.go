@@ -33,7 +33,14 @@ func tellAmbiguity(told *integrationv1.NearMiss, match *integrationv1.ActorMatch
 	if len(match.GetMatches()) == 0 {
 		return
 	}
+	// That the device is known rests on something in its turn, which is what several machines share.
 	by := match.GetMatches()[0]
+	for _, m := range match.GetMatches() {
+		if strengthOf(m.GetCriterion()) > byKnownDevice {
+			by = m
+			break
+		}
+	}
 	told.WantedValue, told.AlertValue = cutText(by.GetActorValue()), cutText(by.GetDefenderValue())
 	told.Explanation = fmt.Sprintf("Its device fits the Actor by nothing stronger than its %s, and nothing tells whether the Actor or another machine is meant.",
 		spell(by.GetCriterion().String(), "MATCH_CRITERION_"))

@@ -23,6 +23,9 @@ func (s *session) latencies(ctx context.Context, key string, sequence uint64) (*
 		return nil, err
 	}
 	last := p.Entry.GetRevision()
+	if match.ActivityOf(last.GetAlert(), s.window, s.tolerance) == integrationv1.Activity_ACTIVITY_REACTIVATED {
+		return s.latenciesOfReused(ctx, key, p)
+	}
 	first, err := s.firstRevision(ctx, key, p.Sequence, last)
 	if err != nil {
 		return nil, err
@@ -31,6 +34,35 @@ func (s *session) latencies(ctx context.Context, key string, sequence uint64) (*
 		return match.LatenciesOf(last.GetAlert(), time.Time{}, time.Time{}, nil), nil
 	}
 	return match.LatenciesOf(last.GetAlert(), first.GetSeenTime().AsTime(), s.delivered[key], first.GetAway()), nil
+}
+
+// mostRevisions bounds how many revisions of an alert are looked at.
+const mostRevisions = 100
+
+// latenciesOfReused returns them of an alert that was re-used for the window, by the first of its revisions that has activity inside, of
+// the last ones.
+func (s *session) latenciesOfReused(ctx context.Context, key string, last store.Positioned) (*integrationv1.Latencies, error) {
+	revisions := s.feed.revisions(key, 0, last.Sequence)
+	brought := last.Entry.GetRevision()
+	for _, sequence := range revisions[max(len(revisions)-mostRevisions, 0):] {
+		p, err := s.feed.entry(ctx, sequence)
+		if errors.Is(err, store.ErrTrimmed) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if match.ActivityOf(p.Entry.GetRevision().GetAlert(), s.window, s.tolerance) == integrationv1.Activity_ACTIVITY_REACTIVATED {
+			brought = p.Entry.GetRevision()
+			break
+		}
+	}
+	visible := brought.GetSeenTime().AsTime()
+	delivered := s.delivered[key]
+	if delivered.Before(visible) {
+		delivered = visible // An earlier revision was sent before.
+	}
+	return match.LatenciesOfReused(brought.GetAlert(), visible, delivered, brought.GetAway()), nil
 }
 
 // firstRevision returns an alert's first revision, going by its last one, at a sequence; nil where trimming dropped it.

@@ -698,6 +698,8 @@ func (x *ActorVerdict) GetUncounted() []*Uncounted {
 }
 
 // Latencies are the steps of an alert's way. What is not known is not set, as where trimming has dropped its first revision.
+// Of a re-used alert (ACTIVITY_REACTIVATED) they are those of the revision that brought activity into the window: its last activity, and for
+// the creation its last update.
 type Latencies struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// From the alert's first activity until Defender created it.
