@@ -34,6 +34,8 @@ type Alert struct {
 	Created time.Time
 	// FirstActivity and LastActivity are when what it is about happened. Default: 90 seconds before Created; FirstActivity.
 	FirstActivity, LastActivity time.Time
+	// NoActivity leaves both out: they are null, an empty string at the alert exporter.
+	NoActivity bool
 	// Resolved is when its status became resolved.
 	Resolved time.Time
 	// Comments are analysts' comments.
@@ -73,6 +75,9 @@ func (a Alert) withDefaults(now time.Time) Alert {
 	}
 	if a.LastActivity.IsZero() {
 		a.LastActivity = a.FirstActivity
+	}
+	if a.NoActivity {
+		a.FirstActivity, a.LastActivity = time.Time{}, time.Time{}
 	}
 	a.LastUpdate, a.Created = ticks(a.LastUpdate), ticks(a.Created)
 	return a

@@ -94,3 +94,18 @@ func TestTimesHaveNoTrailingZeros(t *testing.T) {
 		}
 	}
 }
+
+func TestAnAlertMayTellNoActivity(t *testing.T) {
+	w := newWorld(t, Options{})
+	a := w.tenant.AddAlert(Alert{NoActivity: true, FirstActivity: w.server.Now()})
+	if raw := string(a.render("")); !strings.Contains(raw, `"firstActivityDateTime":null,"lastActivityDateTime":null`) {
+		t.Errorf("Graph: %s", raw)
+	}
+	if raw := string(a.renderEndpoint("", true)); !strings.Contains(raw, `"firstEventTime":null,"lastEventTime":null`) {
+		t.Errorf("Defender for Endpoint: %s", raw)
+	}
+	r := &revision{tenant: w.tenant, alert: &a}
+	if raw := string(r.detection(flatEvidence{}, "", 0).raw); !strings.Contains(raw, `"AlertTime":""`) {
+		t.Errorf("the alert exporter: %s", raw)
+	}
+}

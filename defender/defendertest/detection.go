@@ -116,13 +116,17 @@ func (r *revision) detection(item flatEvidence, key string, part int) detection 
 	}
 	threatCategory, _, _ := strings.Cut(a.ThreatName, ":")
 	end := endOf(item.status, antivirus)
-	happened := item.started
-	if happened.IsZero() {
-		happened = a.LastActivity
+	happened := ""
+	switch {
+	case a.NoActivity:
+	case item.started.IsZero():
+		happened = formatTime(a.LastActivity)
+	default:
+		happened = formatTime(item.started)
 	}
 
 	w.object("", func() {
-		text("AlertTime", formatTime(happened))
+		text("AlertTime", happened)
 		text("ComputerDnsName", device.DNSName)
 		text("AlertTitle", a.Title)
 		text("Category", a.Category)
