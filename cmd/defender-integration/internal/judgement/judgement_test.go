@@ -4,12 +4,17 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
 
 // TestCases plays every case through every API that it goes through.
@@ -145,5 +150,63 @@ func TestNoTwoCasesHaveOneName(t *testing.T) {
 	t.Logf("%d cases, played %d times", len(seen), played)
 	if len(seen) < leastCases {
 		t.Errorf("there are %d cases, and must be at least %d", len(seen), leastCases)
+	}
+}
+
+// unreachable are values that no stream of one service can be brought to say, each with the reason.
+func unreachable() map[string]string {
+	return map[string]string{}
+}
+
+// TestEveryWordOccurs holds that there is a case for each thing that a stream may say of an Actor.
+func TestEveryWordOccurs(t *testing.T) {
+	occurs := map[string]bool{}
+	for _, f := range load(t) {
+		for _, c := range f.cases {
+			for _, w := range c.ways {
+				note(reflect.ValueOf(w.spec), occurs)
+			}
+		}
+	}
+	for _, e := range []protoreflect.Enum{
+		integrationv1.Verdict(0), integrationv1.CannotJudgeReason(0), integrationv1.MatchCriterion(0), integrationv1.TraceCriterion(0),
+		integrationv1.Confidence(0), integrationv1.Activity(0), integrationv1.Outcome(0), integrationv1.CountingCriterion(0),
+	} {
+		values := e.Descriptor().Values()
+		for i := 1; i < values.Len(); i++ {
+			name := string(values.Get(i).Name())
+			if _, cannot := unreachable()[name]; !cannot && !occurs[name] {
+				t.Errorf("no case expects %s", name)
+			}
+		}
+	}
+}
+
+// note takes note of the words that a case expects.
+func note(v reflect.Value, occurs map[string]bool) {
+	if v.Kind() == reflect.Struct && strings.HasPrefix(v.Type().Name(), "word[") {
+		e := v.Interface().(interface{ enum() protoreflect.Enum }).enum()
+		occurs[string(e.Descriptor().Values().ByNumber(e.Number()).Name())] = true
+		return
+	}
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			note(v.Elem(), occurs)
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if v.Type().Field(i).IsExported() {
+				note(v.Field(i), occurs)
+			}
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			note(v.Index(i), occurs)
+		}
+	case reflect.Map:
+		for _, key := range v.MapKeys() {
+			note(v.MapIndex(key), occurs)
+		}
 	}
 }

@@ -81,13 +81,21 @@ func (s *source) ReadAlerts(
 	return read, nil
 }
 
+// lookingUp is how long Microsoft takes to tell the devices: long enough for a stream to say before that they are looked up.
+const lookingUp = 3 * time.Second
+
 // ReadDevices gives the devices.
-func (s *source) ReadDevices(_ context.Context, _ defender.Wanted, yield func(*integrationv1.Device) error) (defender.Read, error) {
+func (s *source) ReadDevices(ctx context.Context, _ defender.Wanted, yield func(*integrationv1.Device) error) (defender.Read, error) {
 	if err := refusal(s.devicesFail); err != nil {
 		return defender.Read{}, err
 	}
 	shown := s.now()
 	read := defender.Read{Through: time.Now().Add(-time.Second), Calls: 1, WantedOnly: shown.wantedOnly}
+	select {
+	case <-time.After(lookingUp):
+	case <-ctx.Done():
+		return defender.Read{}, context.Cause(ctx)
+	}
 	for _, d := range shown.devices {
 		if err := yield(proto.CloneOf(d)); err != nil {
 			return defender.Read{}, err

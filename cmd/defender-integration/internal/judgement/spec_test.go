@@ -37,8 +37,8 @@ type spec struct {
 	MinConfidence word[integrationv1.Confidence] `yaml:"min_confidence"`
 	Explain       bool
 
-	// Registered is when the integration is registered, Asked when the stream is opened. Default: when the window begins, and when it
-	// ends; where only Asked is given, Registered is the same.
+	// Registered is when the integration is registered, Asked when the stream is opened. Default: ten minutes before the window, and
+	// when it ends; where only Asked is given, Registered is the same.
 	Registered, Asked *moment
 	// Alerts are what Defender shows.
 	Alerts []*alertSpec
@@ -70,12 +70,13 @@ func (s *spec) end() time.Time   { return s.Window.To.or(at("13:00")) }
 // asked is when the stream is opened.
 func (s *spec) asked() time.Time { return s.Asked.or(s.end()) }
 
-// registered is when the integration is registered.
+// registered is when the integration is registered: ten minutes before the window, so that the reads of each hour do not coincide with the
+// closing read.
 func (s *spec) registered() time.Time {
 	if s.Asked != nil {
 		return s.Registered.or(s.Asked.Time)
 	}
-	return s.Registered.or(s.begin())
+	return s.Registered.or(s.begin().Add(-10 * time.Minute))
 }
 
 // actors are the Actors of the request.

@@ -124,3 +124,6 @@ func spell[E protoreflect.Enum](value E) string {
 	}
 	return strings.TrimPrefix(string(found.Name()), prefix)
 }
+
+// enum is the word's value.
+func (w word[E]) enum() protoreflect.Enum { return w.value }
