@@ -65,7 +65,7 @@ func ActivityOf(alert *integrationv1.Alert, window Window, tolerance time.Durati
 
 // ActivityByCreation says that the alert tells no activity of its own, so that ActivityOf goes by when it was created.
 func ActivityByCreation(alert *integrationv1.Alert) bool {
-	return alert.GetFirstActivityTime() == nil && alert.GetLastActivityTime() == nil
+	return alert.GetFirstActivityTime() == nil && alert.GetLastActivityTime() == nil && alert.GetCreatedTime() != nil
 }
 
 // evidenceInside says that a piece of evidence has its own time inside the window.

@@ -104,7 +104,7 @@ func (s *session) amend(ctx context.Context, verdicts []*integrationv1.ActorVerd
 		}
 		v.Amendment = &integrationv1.Amendment{
 			Verdict: was.verdict, Outcome: was.outcome, CannotJudgeReason: was.reason,
-			Explanation: fmt.Sprintf("AMENDED from %s: %s.", was, whyAmended(v, was, deciding, revisions[v.GetDecidingAlertId()] > s.start, judged)),
+			Explanation: fmt.Sprintf("AMENDED from %s: %s.", was, whyAmended(v, was, deciding, revisions[v.GetDecidingAlertId()] > s.token.GetJudgedSequence(), judged)),
 		}
 	}
 	return nil
@@ -112,10 +112,10 @@ func (s *session) amend(ctx context.Context, verdicts []*integrationv1.ActorVerd
 
 // judgedBefore returns when the entry was made by which the stream was completed before; zero where it is no longer there.
 func (s *session) judgedBefore(ctx context.Context) (time.Time, error) {
-	if s.start == 0 {
+	if s.token.GetJudgedSequence() == 0 {
 		return time.Time{}, nil
 	}
-	p, err := s.feed.entry(ctx, s.start)
+	p, err := s.feed.entry(ctx, s.token.GetJudgedSequence())
 	if errors.Is(err, store.ErrTrimmed) {
 		return time.Time{}, nil
 	}

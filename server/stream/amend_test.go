@@ -39,7 +39,7 @@ func TestAmended(t *testing.T) {
 		h.source.Put(late, time.Now())
 		h.source.SetDevices(collectortest.Device(deviceOne, "ws-one.contoso.test", now.Add(time.Hour)),
 			collectortest.Device(deviceTwo, "ws-two.contoso.test", now.Add(time.Hour)), collectortest.Device(deviceThree, "ws-three.contoso.test", now.Add(time.Hour)))
-		time.Sleep(time.Minute)
+		time.Sleep(30 * time.Minute) // Re-reads come meanwhile, which rest on the devices of before.
 		second := h.open(resumed(request, completed.GetResumeToken()))
 		<-second.done
 		again := wantVerdicts(t, second, integrationv1.Verdict_VERDICT_MISSED, integrationv1.Verdict_VERDICT_PREVENTED, integrationv1.Verdict_VERDICT_PREVENTED)

@@ -91,7 +91,7 @@ func (s *session) tokenAt(at position, completed *integrationv1.CompletedEvent) 
 	t := proto.CloneOf(s.token)
 	t.Sequence, t.Ordinal, t.Completed = at.sequence, at.ordinal, completed != nil
 	if completed != nil {
-		t.Verdicts = packVerdicts(completed.GetVerdicts())
+		t.Verdicts, t.JudgedSequence = packVerdicts(completed.GetVerdicts()), at.sequence
 	}
 	return encodeToken(t)
 }

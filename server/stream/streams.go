@@ -113,7 +113,7 @@ func (s *Streams) join(
 	if errors.Is(err, errReplaced) {
 		oldest := proto.CloneOf(session.token)
 		oldest.Identity = f.journal.Checkpoint().GetIdentity()
-		oldest.Sequence, oldest.Ordinal, oldest.StartSequence = 0, wholeEntry, 0
+		oldest.Sequence, oldest.Ordinal, oldest.StartSequence, oldest.JudgedSequence = 0, wholeEntry, 0, 0
 		return replaced(oldest)
 	}
 	return err
@@ -226,13 +226,20 @@ func (s *Streams) begin(
 		}
 		return session, nil
 	}
+	if token.GetCompleted() {
+		// The same window is judged again, by a read that is made from now on: what was read meanwhile rests on devices as they were then.
+		token = proto.CloneOf(token)
+		token.StartSequence = max(token.GetSequence(), checkpoint.GetLastSequence())
+	}
 	oldest := proto.CloneOf(token)
 	oldest.Uid, oldest.Identity, oldest.Completed = uid, f.identity, false
 	oldest.Sequence, oldest.Ordinal = first-1, wholeEntry
 	end := max(last, checkpoint.GetLastSequence())
 	switch {
 	case token.GetUid() != uid || token.GetIdentity() != f.identity:
-		oldest.StartSequence = first - 1
+		if oldest.StartSequence, oldest.JudgedSequence = first-1, 0; token.GetCompleted() {
+			oldest.StartSequence = checkpoint.GetLastSequence()
+		}
 		return nil, replaced(oldest)
 	case token.GetSequence() > end, token.GetStartSequence() > end:
 		return nil, invalidToken("it names a position that the journal has not reached")
@@ -242,10 +249,7 @@ func (s *Streams) begin(
 				"the oldest token that works, or begin anew", floor.UTC().Format(time.RFC3339)).
 			With("oldest_resume_token", encodeToken(oldest)).With("oldest_sequence", strconv.FormatUint(first, 10))
 	}
-	if token.GetCompleted() {
-		// The same window is judged again, by what comes now.
-		token.StartSequence, token.Completed = token.GetSequence(), false
-	}
+	token.Completed = false
 	if err := f.await(ctx, token.GetSequence()); err != nil {
 		return nil, err
 	}

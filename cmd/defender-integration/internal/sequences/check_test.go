@@ -87,14 +87,22 @@ func (c *comparison) compare(whole bool) []string {
 			e.start, c.log.readable(e.opened), c.log.perhaps(e.began))
 	}
 	completions := 1
+	var again []uint64 // behind which entries the window was judged again, by the tokens
 	for i, r := range e.kept {
 		if r.GetCompleted() != nil && (i < len(e.kept)-1 || !c.director.done) {
 			completions++
 		}
+		if r.GetCompleted() != nil && i < len(e.kept)-1 {
+			next := e.kept[i+1]
+			start := next.token.GetStartSequence()
+			if again = append(again, start); start < r.token.GetSequence() || start > c.log.perhaps(next.at) {
+				c.faultf("it was completed by entry %d, and is judged again behind entry %d", r.token.GetSequence(), start)
+			}
+		}
 		c.gap = c.gap || r.GetGap() != nil
 	}
 	var shown map[string]bool
-	c.list, shown = expect(c.director.request, c.log, e.start, completions, e.lost)
+	c.list, shown = expect(c.director.request, c.log, e.start, completions, again, e.lost)
 	next := 0
 	for _, r := range e.kept {
 		switch {
@@ -267,6 +275,9 @@ func (p *play) checkTwin(d *director) []string {
 		}
 		a, b := journalled(mine.kept), journalled(its.kept)
 		for i := range min(len(a), len(b)) {
+			if i > 0 && a[i-1].GetCompleted() != nil {
+				break // They were judged again by reads that were made after each came again.
+			}
 			if !proto.Equal(a[i].token.GetStartTime(), b[i].token.GetStartTime()) {
 				break // Without a window their windows begin when they did.
 			}
@@ -302,6 +313,9 @@ func (p *play) readAgain() []string {
 		}
 		wrong = append(wrong, repeated(d)...)
 		half := 1 + int((p.script.seed+uint64(i))%uint64(len(e.kept)))
+		if e.kept[half-1].GetCompleted() != nil {
+			continue // That asks for another judgement.
+		}
 		again := &director{house: p.house, request: d.request, name: d.name + " again"}
 		again.eras = []*era{{identity: e.identity, start: e.start, kept: slices.Clone(e.kept[:half])}}
 		want := journalled(e.kept[half:])

@@ -52,7 +52,7 @@ type numbered struct {
 
 // expect returns what a stream that began behind a position must send of a journal, in order, with what was lost, which is told, but
 // for completions: the stream ends with the last of a number of them.
-func expect(request *integrationv1.StreamAlertsRequest, l *log, start uint64, completions int, lost []loss) ([]expected, map[string]bool) {
+func expect(request *integrationv1.StreamAlertsRequest, l *log, start uint64, completions int, again []uint64, lost []loss) ([]expected, map[string]bool) {
 	m := &model{
 		request: request, start: start, tolerance: request.GetTolerance().AsDuration(), explicit: request.GetWindow().GetStartTime() != nil,
 		sent: map[string]uint64{}, anchor: map[string]uint64{}, facts: map[string]*integrationv1.Device{},
@@ -69,7 +69,9 @@ func expect(request *integrationv1.StreamAlertsRequest, l *log, start uint64, co
 		case slices.ContainsFunc(lost, func(l loss) bool { return sequence > l.after && sequence < l.first }):
 		case m.closes(entry) && sequence > base:
 			m.complete(sequence, entry)
-			base = sequence
+			if base = sequence; len(again) > 0 {
+				base, again = again[0], again[1:]
+			}
 			if completions--; completions == 0 {
 				return m.events, m.shown
 			}

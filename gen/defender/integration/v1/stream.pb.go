@@ -1049,7 +1049,8 @@ type ActorMatch struct {
 	Matches []*Match `protobuf:"bytes,2,rep,name=matches,proto3" json:"matches,omitempty"`
 	// Several devices fit by that, and nothing tells which is the Actor: the alert is sent and does not count.
 	Ambiguous bool `protobuf:"varint,3,opt,name=ambiguous,proto3" json:"ambiguous,omitempty"`
-	// Whether the alert counts for the Actor's verdict.
+	// Whether the alert counts for the Actor's verdict, by what is known of the devices at this event. The verdict goes by what is known at
+	// the end.
 	Counts bool `protobuf:"varint,4,opt,name=counts,proto3" json:"counts,omitempty"`
 	// How surely it is about the attack on this Actor.
 	Attribution *Attribution `protobuf:"bytes,5,opt,name=attribution,proto3" json:"attribution,omitempty"`

@@ -908,9 +908,11 @@ type ResumeToken struct {
 	// The integration's id.
 	IntegrationId string `protobuf:"bytes,10,opt,name=integration_id,json=integrationId,proto3" json:"integration_id,omitempty"`
 	// The verdicts of the last completed, one byte for each Actor in the order of their ids; empty where there was none.
-	Verdicts      []byte `protobuf:"bytes,11,opt,name=verdicts,proto3" json:"verdicts,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Verdicts []byte `protobuf:"bytes,11,opt,name=verdicts,proto3" json:"verdicts,omitempty"`
+	// The sequence of the entry by which that was completed.
+	JudgedSequence uint64 `protobuf:"varint,12,opt,name=judged_sequence,json=judgedSequence,proto3" json:"judged_sequence,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ResumeToken) Reset() {
@@ -1018,6 +1020,13 @@ func (x *ResumeToken) GetVerdicts() []byte {
 		return x.Verdicts
 	}
 	return nil
+}
+
+func (x *ResumeToken) GetJudgedSequence() uint64 {
+	if x != nil {
+		return x.JudgedSequence
+	}
+	return 0
 }
 
 // Block is a number of calls that may have been made from a time on.
@@ -1213,7 +1222,7 @@ const file_defender_integration_store_v1_store_proto_rawDesc = "" +
 	"\x06blocks\x18\x02 \x03(\v2+.defender.integration.store.v1.Ledger.BlockR\x06blocks\x1aM\n" +
 	"\x05Block\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
-	"\x05calls\x18\x02 \x01(\x03R\x05calls\"\xf5\x03\n" +
+	"\x05calls\x18\x02 \x01(\x03R\x05calls\"\x9e\x04\n" +
 	"\vResumeToken\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x10\n" +
 	"\x03uid\x18\x02 \x01(\tR\x03uid\x12\x1a\n" +
@@ -1227,7 +1236,8 @@ const file_defender_integration_store_v1_store_proto_rawDesc = "" +
 	"\tcompleted\x18\t \x01(\bR\tcompleted\x12%\n" +
 	"\x0eintegration_id\x18\n" +
 	" \x01(\tR\rintegrationId\x12\x1a\n" +
-	"\bverdicts\x18\v \x01(\fR\bverdicts\x1aY\n" +
+	"\bverdicts\x18\v \x01(\fR\bverdicts\x12'\n" +
+	"\x0fjudged_sequence\x18\f \x01(\x04R\x0ejudgedSequence\x1aY\n" +
 	"\aBinding\x12\x16\n" +
 	"\x06actors\x18\x01 \x01(\fR\x06actors\x12\x16\n" +
 	"\x06window\x18\x02 \x01(\fR\x06window\x12\x1e\n" +
