@@ -37,7 +37,9 @@ func (w Window) contains(t time.Time, tolerance time.Duration) bool {
 // creation. An alert that has no time at all is PRE_EXISTING: nothing of it is known to lie inside.
 //
 // What began before the window is REACTIVATED if the last activity is not before it too and a piece of evidence has its own time
-// inside: the creation of its process where it is one, else when it was added to the alert.
+// inside: the creation of its process where it is one, else when it was added to the alert. Defender adds evidence minutes to hours
+// after the activity that it is of: where the last activity is not after the window, what was added since the window began lies inside,
+// also if that was after its end.
 func ActivityOf(alert *integrationv1.Alert, window Window, tolerance time.Duration) integrationv1.Activity {
 	first, last := timeOf(alert.GetFirstActivityTime()), timeOf(alert.GetLastActivityTime())
 	if first.IsZero() {
@@ -56,7 +58,7 @@ func ActivityOf(alert *integrationv1.Alert, window Window, tolerance time.Durati
 		return integrationv1.Activity_ACTIVITY_AFTER_WINDOW
 	case !window.before(first, tolerance):
 		return integrationv1.Activity_ACTIVITY_IN_WINDOW
-	case !window.before(last, tolerance) && evidenceInside(alert, window, tolerance):
+	case !window.before(last, tolerance) && evidenceInside(alert, window, tolerance, !window.after(last, tolerance)):
 		return integrationv1.Activity_ACTIVITY_REACTIVATED
 	default:
 		return integrationv1.Activity_ACTIVITY_PRE_EXISTING
@@ -68,14 +70,17 @@ func ActivityByCreation(alert *integrationv1.Alert) bool {
 	return alert.GetFirstActivityTime() == nil && alert.GetLastActivityTime() == nil && alert.GetCreatedTime() != nil
 }
 
-// evidenceInside says that a piece of evidence has its own time inside the window.
-func evidenceInside(alert *integrationv1.Alert, window Window, tolerance time.Duration) bool {
+// evidenceInside says that a piece of evidence has its own time inside the window. ended says that no activity is after the window, so
+// that what was added after it is about activity from before its end.
+func evidenceInside(alert *integrationv1.Alert, window Window, tolerance time.Duration, ended bool) bool {
 	for located := range eachEvidence(alert) {
-		at := timeOf(located.evidence.GetProcess().GetProcessCreationTime())
-		if at.IsZero() {
-			at = timeOf(located.evidence.GetCreatedTime())
-		}
-		if !at.IsZero() && window.contains(at, tolerance) {
+		at, added := timeOf(located.evidence.GetProcess().GetProcessCreationTime()), timeOf(located.evidence.GetCreatedTime())
+		switch {
+		case !at.IsZero():
+			if window.contains(at, tolerance) {
+				return true
+			}
+		case !added.IsZero() && !window.before(added, tolerance) && (ended || !window.after(added, tolerance)):
 			return true
 		}
 	}

@@ -74,6 +74,22 @@ func TestActivityOf(t *testing.T) {
 			[]*integrationv1.Evidence{file(0, 0, added(noon.Add(2*time.Hour)))}, window, preExisting,
 		},
 		{
+			"what is added after the window is about activity inside where all activity ended there", -day, minute, never,
+			[]*integrationv1.Evidence{file(0, 0, added(noon.Add(-day))), file(0, 0, added(noon.Add(2*time.Hour)))}, window, reactivated,
+		},
+		{
+			"so is it where the activity ended at the last moment of the tolerance", -day, 65 * minute, never,
+			[]*integrationv1.Evidence{file(0, 0, added(noon.Add(2*time.Hour)))}, window, reactivated,
+		},
+		{
+			"but not where it ended a moment later", -day, 65*minute + 1, never,
+			[]*integrationv1.Evidence{file(0, 0, added(noon.Add(2*time.Hour)))}, window, preExisting,
+		},
+		{
+			"a process of after the window that is added later is not inside", -day, minute, never,
+			[]*integrationv1.Evidence{process(0, 0, added(noon.Add(2*time.Hour)), createdAs(noon.Add(2*time.Hour)))}, window, preExisting,
+		},
+		{
 			"a process goes by its creation, not by when it was added", -day, minute, never,
 			[]*integrationv1.Evidence{process(0, 0, added(noon.Add(minute)), createdAs(noon.Add(-day)))}, window, preExisting,
 		},
