@@ -55,7 +55,8 @@ type candidate struct {
 	activity  integrationv1.Activity
 	// distance is how far its activity lies from the window.
 	distance time.Duration
-	devices  *AlertDevices
+	// machines are the devices that the alert is about. The alert itself is not kept: it may be large.
+	machines []*machine
 }
 
 // miss is an alert that does not count for an Actor.
@@ -93,7 +94,8 @@ func NewNearMisses(actors []*Actor, window Window, tolerance time.Duration, minC
 func (n *NearMisses) Add(id string, alert *integrationv1.Alert, matches []*integrationv1.ActorMatch, activity integrationv1.Activity) {
 	n.alerts++
 	c := &candidate{
-		id: id, title: cutText(alert.GetTitle()), created: createdTime(alert), span: spanOf(alert), activity: activity, devices: DevicesOf(alert),
+		id: id, title: cutText(alert.GetTitle()), created: createdTime(alert), span: spanOf(alert), activity: activity,
+		machines: DevicesOf(alert).machines,
 	}
 	c.distance = n.window.distance(c.span)
 	sharing := 0
@@ -110,7 +112,7 @@ func (n *NearMisses) Add(id string, alert *integrationv1.Alert, matches []*integ
 			a.offer(miss{candidate: c, criterion: criterion, match: m}, n.most)
 		}
 	}
-	for a := range n.sharing(c.devices) {
+	for a := range n.sharing(c.machines) {
 		if a.seen == n.alerts {
 			continue
 		}
@@ -135,10 +137,10 @@ func failedBy(m *integrationv1.ActorMatch, activity integrationv1.Activity) inte
 	}
 }
 
-// sharing yields the Actors that share the first label of a name, or an address, with a device. One may come several times.
-func (n *NearMisses) sharing(devices *AlertDevices) func(yield func(*nearActor) bool) {
+// sharing yields the Actors that share the first label of a name, or an address, with a machine. One may come several times.
+func (n *NearMisses) sharing(machines []*machine) func(yield func(*nearActor) bool) {
 	return func(yield func(*nearActor) bool) {
-		for _, m := range devices.machines {
+		for _, m := range machines {
 			for _, label := range m.labels {
 				for _, a := range n.byLabel[label.folded] {
 					if !yield(a) {
@@ -232,7 +234,7 @@ func (n *NearMisses) nearestOf(a *nearActor) []miss {
 			break
 		}
 		// What shares something with it stands among its own, all of them where these are fewer than the most.
-		if !a.matched[c.id] && !a.shares(c.devices) {
+		if !a.matched[c.id] && !a.shares(c.machines) {
 			nearest = append(nearest, miss{candidate: c, criterion: integrationv1.CountingCriterion_COUNTING_CRITERION_DEVICE})
 		}
 	}
@@ -261,9 +263,9 @@ func (a *Actor) firstLabels() []string {
 	return labels
 }
 
-// shares says that the Actor shares the first label of a name, or an address, with one of the devices.
-func (a *Actor) shares(devices *AlertDevices) bool {
-	for _, m := range devices.machines {
+// shares says that the Actor shares the first label of a name, or an address, with one of the machines.
+func (a *Actor) shares(machines []*machine) bool {
+	for _, m := range machines {
 		if label, address := a.common(m); label != "" || address != "" {
 			return true
 		}

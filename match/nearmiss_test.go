@@ -3,10 +3,12 @@ package match_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+	weakly "weak"
 
 	"google.golang.org/protobuf/proto"
 
@@ -244,6 +246,26 @@ func TestNearMissesAreBounded(t *testing.T) {
 	misses, _ := newNearMisses(0, 10, &integrationv1.Actor{ActorId: "a", HostName: strings.Repeat("y", 253)}).add(alert).Of("a")
 	if len(misses) != 1 || proto.Size(misses[0]) > 1500 {
 		t.Errorf("it is %d bytes: %v", proto.Size(misses[0]), misses)
+	}
+}
+
+// Of an alert nothing is kept but what tells of it: it may be large, and thousands are looked at.
+func TestNearMissesKeepNoAlert(t *testing.T) {
+	n := newNearMisses(0, 10, &integrationv1.Actor{ActorId: "a", FqHostName: "pc1.contoso.com"})
+	var kept weakly.Pointer[integrationv1.Alert]
+	func() {
+		alert := collected("x", noon, noon, onDevice(idB, "pc2.contoso.com"))
+		kept = weakly.Make(alert)
+		n.add(alert)
+	}()
+	for range 10 {
+		runtime.GC()
+		if kept.Value() == nil {
+			break
+		}
+	}
+	if misses, _ := n.Of("a"); kept.Value() != nil || len(misses) != 1 {
+		t.Errorf("the alert is kept: %t; misses %v", kept.Value() != nil, misses)
 	}
 }
 

@@ -24,7 +24,7 @@ func (n *NearMisses) tell(a *nearActor, m miss) *integrationv1.NearMiss {
 	case integrationv1.CountingCriterion_COUNTING_CRITERION_CONFIDENCE:
 		n.tellConfidence(told, m.match)
 	default:
-		tellDevice(told, a.Actor, m.devices)
+		tellDevice(told, a.Actor, m.machines)
 	}
 	return told
 }
@@ -78,14 +78,14 @@ func (n *NearMisses) tellConfidence(told *integrationv1.NearMiss, match *integra
 }
 
 // tellDevice tells of the device that shares most with the Actor: an address, the first label of a name, or nothing.
-func tellDevice(told *integrationv1.NearMiss, a *Actor, devices *AlertDevices) {
+func tellDevice(told *integrationv1.NearMiss, a *Actor, machines []*machine) {
 	told.WantedValue = cutText(a.value())
-	if len(devices.machines) == 0 {
+	if len(machines) == 0 {
 		told.Explanation = "It is about no device."
 		return
 	}
-	nearest, label, address := devices.machines[0], "", ""
-	for _, m := range devices.machines {
+	nearest, label, address := machines[0], "", ""
+	for _, m := range machines {
 		l, shared := a.common(m)
 		if address == "" && shared != "" || address == "" && label == "" && l != "" {
 			nearest, label, address = m, l, shared
@@ -97,10 +97,10 @@ func tellDevice(told *integrationv1.NearMiss, a *Actor, devices *AlertDevices) {
 		told.Explanation = fmt.Sprintf("Its device has the Actor's address %s, and another name or id.", address)
 	case label != "":
 		told.Explanation = fmt.Sprintf("Its device shares only the first label %s of its name with the Actor.", quote(label))
-	case len(devices.machines) == 1:
+	case len(machines) == 1:
 		told.Explanation = "Its device shares no id, name or address with the Actor."
 	default:
-		told.Explanation = fmt.Sprintf("None of its %d devices shares an id, a name or an address with the Actor.", len(devices.machines))
+		told.Explanation = fmt.Sprintf("None of its %d devices shares an id, a name or an address with the Actor.", len(machines))
 	}
 }
 
