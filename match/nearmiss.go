@@ -190,11 +190,16 @@ func (a *nearActor) offer(m miss, most int) {
 	a.nearest = slices.Insert(a.nearest, at, m)
 }
 
-// compareMisses orders misses of one Actor, the nearest first: the later the criterion that failed, then what shares something with it,
-// then by the distance in time, then by id.
+// compareMisses orders misses of one Actor, the nearest first: the later the criterion that failed, then the surer it is about the attack
+// where that was what failed, then what shares something with it, then by the distance in time, then by id.
 func compareMisses(x, y miss) int {
 	if c := cmp.Compare(y.criterion, x.criterion); c != 0 {
 		return c
+	}
+	if x.criterion == integrationv1.CountingCriterion_COUNTING_CRITERION_CONFIDENCE {
+		if c := cmp.Compare(y.match.GetAttribution().GetConfidence(), x.match.GetAttribution().GetConfidence()); c != 0 {
+			return c
+		}
 	}
 	if x.related != y.related {
 		if x.related {

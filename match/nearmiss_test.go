@@ -269,6 +269,23 @@ func TestNearMissesKeepNoAlert(t *testing.T) {
 	}
 }
 
+// Among the alerts that are not surely enough about the attack, the surest is the nearest.
+func TestSurestMissFirst(t *testing.T) {
+	actor := &integrationv1.Actor{ActorId: "a", FqHostName: "pc1.contoso.com"}
+	n := newNearMisses(strong, 1, actor)
+	for id, confidence := range map[string]integrationv1.Confidence{
+		"a device": integrationv1.Confidence_CONFIDENCE_DEVICE_ONLY, "b user": integrationv1.Confidence_CONFIDENCE_WEAK,
+		"c device": integrationv1.Confidence_CONFIDENCE_DEVICE_ONLY,
+	} {
+		alert := collected(id, noon, noon, onDevice(idA, "pc1.contoso.com"))
+		n.Add(id, alert, []*integrationv1.ActorMatch{{ActorId: "a", Attribution: &integrationv1.Attribution{Confidence: confidence}}}, inWindow)
+	}
+	misses, uncounted := n.Of("a")
+	if len(misses) != 1 || misses[0].GetAlertId() != "b user" || len(uncounted) != 1 || uncounted[0].GetAlerts() != 2 {
+		t.Errorf("misses %v, %v", misses, uncounted)
+	}
+}
+
 // BenchmarkNearMisses is a thousand Actors and ten thousand alerts, a tenth of them about an Actor: of names of their own, and where
 // every name begins alike.
 func BenchmarkNearMisses(b *testing.B) {
