@@ -189,6 +189,52 @@ func TestLatenciesBehindTheFloor(t *testing.T) {
 	})
 }
 
+// Of a re-used alert the way is that of the revision that brought the activity into the window, whether an earlier one is known or not: what
+// changes later is no part of it.
+func TestLatenciesOfReusedAlerts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, collector.DefaultSettings())
+		defer func() { h.stop() }()
+		now := time.Now()
+		at := func(seconds int) time.Time { return now.Add(time.Duration(seconds) * time.Second) }
+		h.source.SetDevices(
+			collectortest.Device(deviceOne, "ws-one.contoso.test", at(3600)), collectortest.Device(deviceTwo, "ws-two.contoso.test", at(3600)))
+		put := func(id, device, name string, updated, activity int) {
+			h.source.Put(changed(collectortest.Alert(id, device, name, now.Add(-48*time.Hour)), func(a *integrationv1.Alert) {
+				a.LastUpdateTime, a.LastActivityTime = timestamppb.New(at(updated)), timestamppb.New(at(activity))
+				a.GetEvidence()[1].CreatedTime = timestamppb.New(at(activity))
+			}), at(updated))
+		}
+		put("known before", deviceOne, "ws-one.contoso.test", 2, -24*3600)
+		put("known before", deviceOne, "ws-one.contoso.test", 30, 20)
+		put("known before", deviceOne, "ws-one.contoso.test", 120, 20)
+		put("not known before", deviceTwo, "ws-two.contoso.test", 30, 20)
+		put("not known before", deviceTwo, "ws-two.contoso.test", 120, 20)
+		request := boundedRequest(actorNamed("one", "ws-one.contoso.test"), actorNamed("two", "ws-two.contoso.test"))
+		c := h.open(request)
+		completed := completedOf(t, c)
+		for i, id := range []string{"known before", "not known before"} {
+			v := completed.GetVerdicts()[i]
+			if v.GetDecidingAlertId() != id {
+				t.Fatalf("verdict %v", v)
+			}
+			if got := v.GetLatencies().GetActivityToCreated().AsDuration(); got != 10*time.Second {
+				t.Errorf("%s: activity to update took %v", id, got)
+			}
+			wantBetween(t, id+", update to visible", v.GetLatencies().GetCreatedToVisible(), 0)
+			wantBetween(t, id+", visible to delivered", v.GetLatencies().GetVisibleToDelivered(), 0)
+		}
+		for i, e := range c.events[:len(c.events)-1] {
+			again := completedOf(t, h.open(resumed(request, e.GetResumeToken())))
+			for j, v := range again.GetVerdicts() {
+				if want := completed.GetVerdicts()[j].GetLatencies(); !proto.Equal(v.GetLatencies(), want) {
+					t.Errorf("behind event %d: %s has %v, want %v", i, v.GetActorId(), v.GetLatencies(), want)
+				}
+			}
+		}
+	})
+}
+
 // attacked is an Actor that an attack with a process ran on.
 func attacked(actor *integrationv1.Actor, processID int64, created time.Time) *integrationv1.Actor {
 	actor.Traces = &integrationv1.Traces{Processes: []*integrationv1.ProcessTrace{{ProcessId: processID, ProcessCreationTime: timestamppb.New(created)}}}

@@ -40,11 +40,14 @@ func (s *session) latencies(ctx context.Context, key string, sequence uint64) (*
 const mostRevisions = 100
 
 // latenciesOfReused returns them of an alert that was re-used for the window, by the first of its revisions that has activity inside, of
-// the last ones.
+// the last ones. Where the revision before that one is not there any more, it is not known that it was the first.
 func (s *session) latenciesOfReused(ctx context.Context, key string, last store.Positioned) (*integrationv1.Latencies, error) {
-	revisions := s.feed.revisions(key, 0, last.Sequence)
-	brought := last.Entry.GetRevision()
-	for _, sequence := range revisions[max(len(revisions)-mostRevisions, 0):] {
+	sequences, err := s.lastSequences(ctx, key, last)
+	if err != nil {
+		return nil, err
+	}
+	beforeKnown := false
+	for _, sequence := range sequences {
 		p, err := s.feed.entry(ctx, sequence)
 		if errors.Is(err, store.ErrTrimmed) {
 			continue
@@ -52,17 +55,40 @@ func (s *session) latenciesOfReused(ctx context.Context, key string, last store.
 		if err != nil {
 			return nil, err
 		}
-		if match.ActivityOf(p.Entry.GetRevision().GetAlert(), s.window, s.tolerance) == integrationv1.Activity_ACTIVITY_REACTIVATED {
-			brought = p.Entry.GetRevision()
+		brought := p.Entry.GetRevision()
+		if match.ActivityOf(brought.GetAlert(), s.window, s.tolerance) != integrationv1.Activity_ACTIVITY_REACTIVATED {
+			beforeKnown = true
+			continue
+		}
+		if brought.GetAway() == nil || brought.GetPreviousSequence() != 0 && !beforeKnown {
 			break
 		}
+		delivered := s.delivered[key]
+		if entered := p.Entry.GetEntryTime().AsTime(); delivered.Before(entered) {
+			delivered = entered // An earlier revision was sent before.
+		}
+		return match.LatenciesOfReused(brought.GetAlert(), brought.GetSeenTime().AsTime(), delivered, brought.GetAway()), nil
 	}
-	visible := brought.GetSeenTime().AsTime()
-	delivered := s.delivered[key]
-	if delivered.Before(visible) {
-		delivered = visible // An earlier revision was sent before.
+	return &integrationv1.Latencies{}, nil
+}
+
+// lastSequences returns the sequences of an alert's last revisions, through the last one, ascending: its first one too where they are few.
+func (s *session) lastSequences(ctx context.Context, key string, last store.Positioned) ([]uint64, error) {
+	later := s.feed.revisions(key, 0, last.Sequence)
+	switch {
+	case len(later) == 0:
+		return []uint64{last.Sequence}, nil
+	case len(later) > mostRevisions:
+		return later[len(later)-mostRevisions:], nil
 	}
-	return match.LatenciesOfReused(brought.GetAlert(), visible, delivered, brought.GetAway()), nil
+	second, err := s.feed.entry(ctx, later[0])
+	if errors.Is(err, store.ErrTrimmed) {
+		return later, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return append([]uint64{second.Entry.GetRevision().GetPreviousSequence()}, later...), nil
 }
 
 // firstRevision returns an alert's first revision, going by its last one, at a sequence; nil where trimming dropped it.
