@@ -108,6 +108,15 @@ func (a *Actor) match(m *machine) []*integrationv1.Match {
 	return sortMatches(matches)
 }
 
+// bearsAnotherName says that the Actor and the machine have names, and that not even their first labels are the same.
+func (a *Actor) bearsAnotherName(m *machine) bool {
+	mine := a.firstLabels()
+	return len(mine) > 0 && len(m.labels) > 0 && !slices.ContainsFunc(mine, func(label string) bool {
+		_, found := findName(m.labels, label)
+		return found
+	})
+}
+
 // sortMatches orders matches, the strongest first, and drops repetitions.
 func sortMatches(matches []*integrationv1.Match) []*integrationv1.Match {
 	slices.SortStableFunc(matches, func(x, y *integrationv1.Match) int {

@@ -131,6 +131,7 @@ func MatchAlert(actor *Actor, resolution Resolution, alert *integrationv1.Alert)
 // It is ambiguous, so that it is sent and does not count, where all that fits may as well be another machine:
 //   - the resolution is AMBIGUOUS, and the alert's device fits by nothing stronger than what that rests on;
 //   - several machines in the alert fit by one short name, or have the one address that fits; so have several known devices;
+//   - it fits by an address alone, and bears another name than the Actor;
 //   - it fits by a short name or an address alone, the Actor's device is known, and the alert's device has another id: the Actor
 //     may have been onboarded again since, or it is another machine.
 //
@@ -223,7 +224,7 @@ func (d *AlertDevices) matchMachine(actor *Actor, r Resolution, m *machine) *dev
 			dm.ambiguous = true
 		}
 	}
-	if !known && by == byAddress && d.onlySharedAddresses(actor, r, m) {
+	if !known && by == byAddress && (d.onlySharedAddresses(actor, r, m) || actor.bearsAnotherName(m)) {
 		dm.ambiguous = true
 	}
 	return dm

@@ -187,6 +187,11 @@ func TestMatchAlertWithKnownDevices(t *testing.T) {
 			"the Actor is known by its address alone, and another id has it and the same name: onboarded again", address,
 			[]*integrationv1.Device{device(idA, "x", withAddresses("10.0.0.5"))}, onDevice(idB, "x", "10.0.0.5"), criterionList{byAddress}, false,
 		},
+		{"nothing is known, and a device of another name has the Actor's address: ambiguous", full, nil, onDevice("", "pc2", "10.0.0.5"), criterionList{byAddress}, true},
+		{
+			"a device of another name has the Actor's address: its alerts are ambiguous", short,
+			[]*integrationv1.Device{device(idA, "x", withAddresses("10.0.0.5"))}, bareFile(idA), criterionList{byKnown}, true,
+		},
 		{
 			"the Actor is known by its full name, and another id has its short name: ambiguous", full,
 			[]*integrationv1.Device{contoso}, onDevice(idB, "pc1"), criterionList{byShort}, true,

@@ -20,6 +20,8 @@ type Resolution struct {
 
 	// shown says that alerts' evidence tells of the devices, and not the device source.
 	shown bool
+	// renamed says that nothing fits but an address, and that what has it bears another name than the Actor.
+	renamed bool
 	// by is the strength of what decided.
 	by strength
 	// known maps the ids of the Actor's devices, those that were merged into one of them too, to the Actor's value by which it
@@ -58,7 +60,8 @@ func (f *fit) by() strength { return strongest(f.matches) }
 // What fits more strongly wins: device id, Entra id, full name, alternate full name, short name, alternate short name, address.
 // Among several of the winning strength that are one machine (records of one full name: it was onboarded again), the active one
 // that was seen last is preferred; what was merged away, is excluded or not onboarded comes last. Several machines are
-// AMBIGUOUS: several full names behind one short name, or one address.
+// AMBIGUOUS: several full names behind one short name, or one address. So is a device that fits by an address alone and bears another
+// name than the Actor: machines are given each other's addresses, and some addresses are on many machines.
 //
 // The devices of which alerts count as the Actor's own are those of the winning strength, and all that fit by an id or a full
 // name.
@@ -96,7 +99,8 @@ func Resolve(actor *Actor, devices []*integrationv1.Device) Resolution {
 	}
 	r.Knowledge = integrationv1.ActorState_KNOWLEDGE_KNOWN
 	// A device id names one device, and an Entra id one machine, however often it was onboarded.
-	if r.by > byEntraID && severalMachines(winning, r.by) {
+	r.renamed = r.by == byAddress && slices.ContainsFunc(winning, actor.bearsAnotherName)
+	if r.by > byEntraID && severalMachines(winning, r.by) || r.renamed {
 		r.Knowledge = integrationv1.ActorState_KNOWLEDGE_AMBIGUOUS
 	}
 	for i, f := range fits {

@@ -147,6 +147,26 @@ func TestResolve(t *testing.T) {
 			[]*integrationv1.Device{device(idA, "pc1.contoso.com", mergedInto(idB)), device(idB, "pc1.fabrikam.com")}, known, []string{idB, idA},
 		},
 		{
+			"by an address alone, a device of another name may be another machine",
+			&integrationv1.Actor{HostName: "pc1", IpAddresses: []string{"10.0.0.5"}},
+			[]*integrationv1.Device{device(idA, "pc2.contoso.com", withAddresses("10.0.0.5"))}, isAmbiguous, []string{idA},
+		},
+		{
+			"also of an Actor that has an alternate name alone",
+			&integrationv1.Actor{AlternateHostNames: []string{"pc1.contoso.com"}, IpAddresses: []string{"10.0.0.5"}},
+			[]*integrationv1.Device{device(idA, "pc2.contoso.com", withAddresses("10.0.0.5"))}, isAmbiguous, []string{idA},
+		},
+		{
+			"an address and the first label, with another domain: one machine",
+			&integrationv1.Actor{FqHostName: "pc1.local", IpAddresses: []string{"10.0.0.5"}},
+			[]*integrationv1.Device{device(idA, "pc1.contoso.com", withAddresses("10.0.0.5"))}, known, []string{idA},
+		},
+		{
+			"an address of a device without a name",
+			&integrationv1.Actor{HostName: "pc1", IpAddresses: []string{"10.0.0.5"}},
+			[]*integrationv1.Device{device(idA, "", withAddresses("10.0.0.5"))}, known, []string{idA},
+		},
+		{
 			"merged into what is not there: it stays",
 			&integrationv1.Actor{HostName: "pc1"},
 			[]*integrationv1.Device{device(idA, "pc1", mergedInto(idC))}, known, []string{idA},

@@ -157,6 +157,12 @@ func explainAmbiguity(resolution Resolution) obstacle {
 	if more := len(resolution.Devices) - maxListed; more > 0 {
 		devices = append(devices, fmt.Sprintf("%d more", more))
 	}
+	if resolution.renamed && len(resolution.Devices) == 1 {
+		return obstacle{
+			fmt.Sprintf("%s has an address of the Actor's and bears another name, so that it may be another machine", devices[0]),
+			"If it is the Actor's, ask anew with its mde_device_id, or with that name among the alternate_host_names; if not, see whether the Actor's machine is onboarded.",
+		}
+	}
 	return obstacle{fmt.Sprintf("%d devices fit the Actor, and nothing tells which it is: %s", len(resolution.Devices), enumerated(devices)), tellApart}
 }
 

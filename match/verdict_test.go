@@ -210,6 +210,12 @@ func TestJudgeWithoutACountingAlert(t *testing.T) {
 			},
 			integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_AMBIGUOUS, "2 devices",
 		},
+		{
+			"only a device of another name that has its address", func(c *match.Case) {
+				c.Resolution = resolve(t, &integrationv1.Actor{HostName: "pc1", IpAddresses: []string{"10.0.0.5"}}, device(idA, "pc2", withAddresses("10.0.0.5")))
+			},
+			integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_AMBIGUOUS, "bears another name",
+		},
 		{"only an ambiguous alert", alerts(judged("a", prevented, doubtful)), integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_AMBIGUOUS, `by alert "a",`},
 		{
 			"only ambiguous alerts",
