@@ -1,6 +1,7 @@
 package match_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -172,5 +173,43 @@ func TestMatchAttackAtOnce(t *testing.T) {
 		if m := <-got; !m.GetCounts() {
 			t.Errorf("match %v", m)
 		}
+	}
+}
+
+// BenchmarkMatchAttack is an Actor with as many traces as a request may have, and alerts with ever more pieces of evidence, none of them
+// of the attack.
+func BenchmarkMatchAttack(b *testing.B) {
+	hashes := func(n int) (sha256, sha1, md5 string) {
+		return fmt.Sprintf("%064x", n), fmt.Sprintf("%040x", n), fmt.Sprintf("%032x", n)
+	}
+	traces := &integrationv1.Traces{}
+	for i := range 64 {
+		image := &integrationv1.FileTrace{FilePath: fmt.Sprintf(`C:\temp\tool-%d.exe`, i)}
+		image.Sha256, image.Sha1, image.Md5 = hashes(i + 1)
+		traces.Processes = append(traces.Processes, &integrationv1.ProcessTrace{
+			ProcessId: int64(i + 1), ProcessCreationTime: at(0), ParentProcessId: 999, ParentProcessCreationTime: at(0),
+			CommandLine: fmt.Sprintf("tool.exe /step %d", i), ImageFile: image,
+		})
+		dropped := &integrationv1.FileTrace{FilePath: fmt.Sprintf(`C:\temp\data-%d.bin`, i)}
+		dropped.Sha256, dropped.Sha1, dropped.Md5 = hashes(i + 1000)
+		traces.Files = append(traces.Files, dropped)
+	}
+	actor := match.NewActor(&integrationv1.Actor{MdeDeviceId: idA, Traces: traces})
+	for _, pieces := range []int{10, 100, 1000} {
+		evidence := []*integrationv1.Evidence{onDevice(idA, "pc1.contoso.com")}
+		for i := range pieces {
+			e := process(0, 0, createdAs(noon), onto(idA))
+			p := e.GetProcess()
+			p.ProcessId, p.ProcessCommandLine = int64(i+5000), fmt.Sprintf("other.exe /step %d", i)
+			p.ImageFile.Sha256, p.ImageFile.Sha1, p.ImageFile.Md5 = hashes(i + 5000)
+			evidence = append(evidence, e)
+		}
+		b.Run(fmt.Sprint(pieces), func(b *testing.B) {
+			alert := alertOf(evidence...)
+			b.ReportAllocs()
+			for b.Loop() {
+				match.DevicesOf(alert).MatchAttack(actor, match.Resolution{}, inWindow, certain)
+			}
+		})
 	}
 }

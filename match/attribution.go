@@ -46,11 +46,12 @@ func attribute(t *traces, c *clues, foreign func(device string) bool) *integrati
 	}
 	add(compare(integrationv1.TraceCriterion_TRACE_CRITERION_PROCESS, t.processes, c.processes, foreign, sameProcess))
 	add(compare(integrationv1.TraceCriterion_TRACE_CRITERION_CHILD_PROCESS, t.processes, c.parents, foreign, sameProcess))
-	add(compare(integrationv1.TraceCriterion_TRACE_CRITERION_FILE_HASH, t.hashes, c.hashes, foreign, sameHash))
-	add(compare(integrationv1.TraceCriterion_TRACE_CRITERION_COMMAND_LINE, t.commandLines, c.commandLines, foreign, sameCommandLine))
+	has := c.values()
+	add(compareAmong(integrationv1.TraceCriterion_TRACE_CRITERION_FILE_HASH, t.hashes, c.hashes, foreign, sameHash, has.hash))
+	add(compareAmong(integrationv1.TraceCriterion_TRACE_CRITERION_COMMAND_LINE, t.commandLines, c.commandLines, foreign, sameCommandLine, has.commandLine))
 	add(compare(integrationv1.TraceCriterion_TRACE_CRITERION_PARENT_PROCESS, t.parents, c.parents, foreign, sameProcess))
-	add(compare(integrationv1.TraceCriterion_TRACE_CRITERION_FILE_PATH, t.paths, c.paths, foreign, sameText))
-	add(compare(integrationv1.TraceCriterion_TRACE_CRITERION_FILE_NAME, t.names, c.names, foreign, sameText))
+	add(compareAmong(integrationv1.TraceCriterion_TRACE_CRITERION_FILE_PATH, t.paths, c.paths, foreign, sameText, has.path))
+	add(compareAmong(integrationv1.TraceCriterion_TRACE_CRITERION_FILE_NAME, t.names, c.names, foreign, sameText, has.name))
 	add(compare(integrationv1.TraceCriterion_TRACE_CRITERION_USER, t.accounts, c.accounts, foreign, sameAccount))
 	add(compare(integrationv1.TraceCriterion_TRACE_CRITERION_TECHNIQUE, t.techniques, c.techniques, foreign, sameTechnique))
 	add(compare(integrationv1.TraceCriterion_TRACE_CRITERION_TITLE, t.titles, c.titles, foreign, sameText))
@@ -70,26 +71,45 @@ func attribute(t *traces, c *clues, foreign func(device string) bool) *integrati
 func compare[T any](criterion integrationv1.TraceCriterion, wanted []traced[T], found []clue[T], foreign func(string) bool,
 	same func(mine, others T) comparison,
 ) *integrationv1.TraceComparison {
+	return compareAmong(criterion, wanted, found, foreign, same, nil)
+}
+
+// compareAmong compares as compare does. has, where it is given, says of a wanted value whether any of those that were found may be the
+// same: what is in none of them costs nothing then, however many there are on both sides.
+func compareAmong[T any](criterion integrationv1.TraceCriterion, wanted []traced[T], found []clue[T], foreign func(string) bool,
+	same func(mine, others T) comparison, has func(T) bool,
+) *integrationv1.TraceComparison {
 	if len(wanted) == 0 {
 		return nil
 	}
-	result, mine := notComparable, &wanted[0]
-	var others *clue[T]
+	for i := range wanted {
+		if has != nil && !has(wanted[i].value) {
+			continue
+		}
+		for j := range found {
+			if same(wanted[i].value, found[j].value) == met && !foreign(found[j].device) {
+				return told(criterion, met, &wanted[i], &found[j])
+			}
+		}
+	}
+	var first *clue[T]
 	for i := range wanted {
 		for j := range found {
 			if foreign(found[j].device) {
 				continue
 			}
-			one := same(wanted[i].value, found[j].value)
-			if others == nil || one == met || one == notMet && result == notComparable {
-				result, mine, others = one, &wanted[i], &found[j]
+			if first == nil {
+				first = &found[j]
 			}
-			if result == met {
-				return told(criterion, result, mine, others)
+			if same(wanted[i].value, found[j].value) == notMet {
+				return told(criterion, notMet, &wanted[i], &found[j])
 			}
 		}
+		if first == nil {
+			break // All is about other devices.
+		}
 	}
-	return told(criterion, result, mine, others)
+	return told(criterion, notComparable, &wanted[0], first)
 }
 
 // told makes the comparison as an answer tells it.

@@ -2,6 +2,7 @@ package match
 
 import (
 	"fmt"
+	"sync"
 
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
@@ -26,6 +27,27 @@ type clues struct {
 	techniques, titles []clue[string]
 	// devices are the ids that its evidence bears, one for each piece that bears one.
 	devices []string
+	// values returns which values there are, read when it is first asked for.
+	values func() *clueValues
+}
+
+// clueValues are the values of an alert of which there can be many, to be looked up.
+type clueValues struct {
+	hashes, paths, names, commandLines map[string]bool
+}
+
+func (v *clueValues) hash(value string) bool             { return v.hashes[value] }
+func (v *clueValues) path(value string) bool             { return v.paths[value] }
+func (v *clueValues) name(value string) bool             { return v.names[value] }
+func (v *clueValues) commandLine(value commandLine) bool { return v.commandLines[value.text] }
+
+// valuesOf returns the values of clues as text.
+func valuesOf[T any](list []clue[T], text func(T) string) map[string]bool {
+	values := make(map[string]bool, len(list))
+	for i := range list {
+		values[text(list[i].value)] = true
+	}
+	return values
 }
 
 // The members of a detection of the SIEM API that evidence is made of: there it stands in no list.
@@ -48,6 +70,13 @@ func readClues(alert *integrationv1.Alert) *clues {
 		r.addEvidence(l)
 	}
 	r.addAlert(alert)
+	r.values = sync.OnceValue(func() *clueValues {
+		itself := func(value string) string { return value }
+		return &clueValues{
+			hashes: valuesOf(r.hashes, itself), paths: valuesOf(r.paths, itself), names: valuesOf(r.names, itself),
+			commandLines: valuesOf(r.commandLines, func(line commandLine) string { return line.text }),
+		}
+	})
 	return r.clues
 }
 
