@@ -58,7 +58,7 @@ func ActivityOf(alert *integrationv1.Alert, window Window, tolerance time.Durati
 		return integrationv1.Activity_ACTIVITY_AFTER_WINDOW
 	case !window.before(first, tolerance):
 		return integrationv1.Activity_ACTIVITY_IN_WINDOW
-	case !window.before(last, tolerance) && evidenceInside(alert, window, tolerance, !window.after(last, tolerance)):
+	case !window.before(last, tolerance) && evidenceInside(alert, window, tolerance, nobodys):
 		return integrationv1.Activity_ACTIVITY_REACTIVATED
 	default:
 		return integrationv1.Activity_ACTIVITY_PRE_EXISTING
@@ -70,17 +70,35 @@ func ActivityByCreation(alert *integrationv1.Alert) bool {
 	return alert.GetFirstActivityTime() == nil && alert.GetLastActivityTime() == nil && alert.GetCreatedTime() != nil
 }
 
-// evidenceInside says that a piece of evidence has its own time inside the window. ended says that no activity is after the window, so
-// that what was added after it is about activity from before its end.
-func evidenceInside(alert *integrationv1.Alert, window Window, tolerance time.Duration, ended bool) bool {
+// nobodys says of no device that it is another than the Actor's.
+func nobodys(string) bool { return false }
+
+// ActivityFor returns how the activity on an Actor lies to the window, where ActivityOf says of the whole alert that it is `activity`: one
+// that is REACTIVATED by evidence about other devices alone, such as an alert about a worm, is PRE_EXISTING for this Actor.
+func (d *AlertDevices) ActivityFor(actor *Actor, resolution Resolution, activity integrationv1.Activity, window Window, tolerance time.Duration,
+) integrationv1.Activity {
+	if activity != integrationv1.Activity_ACTIVITY_REACTIVATED {
+		return activity
+	}
+	_, machines := d.matchMachines(actor, resolution)
+	if evidenceInside(d.alert, window, tolerance, d.foreignTo(actor, resolution, machines)) {
+		return activity
+	}
+	return integrationv1.Activity_ACTIVITY_PRE_EXISTING
+}
+
+// evidenceInside says that a piece of evidence has its own time inside the window. foreign says of a device's id that it is not the Actor's:
+// what is about such a device is left out.
+func evidenceInside(alert *integrationv1.Alert, window Window, tolerance time.Duration, foreign func(device string) bool) bool {
+	// Where no activity is after the window, what was added after it is about activity from before its end.
+	ended := !window.after(timeOf(alert.GetLastActivityTime()), tolerance)
 	for located := range eachEvidence(alert) {
 		at, added := timeOf(located.evidence.GetProcess().GetProcessCreationTime()), timeOf(located.evidence.GetCreatedTime())
-		switch {
-		case !at.IsZero():
-			if window.contains(at, tolerance) {
-				return true
-			}
-		case !added.IsZero() && !window.before(added, tolerance) && (ended || !window.after(added, tolerance)):
+		inside := !added.IsZero() && !window.before(added, tolerance) && (ended || !window.after(added, tolerance))
+		if !at.IsZero() {
+			inside = window.contains(at, tolerance)
+		}
+		if inside && !foreign(located.device()) {
 			return true
 		}
 	}

@@ -130,6 +130,39 @@ func TestActivityOf(t *testing.T) {
 	}
 }
 
+// What other devices' evidence reactivates is not reactivated for the Actor.
+func TestActivityFor(t *testing.T) {
+	actor := match.NewActor(&integrationv1.Actor{MdeDeviceId: idA})
+	for _, test := range []struct {
+		name     string
+		evidence *integrationv1.Evidence
+		want     integrationv1.Activity
+	}{
+		{"evidence about the Actor's device", file(0, 0, added(noon), onto(idA)), reactivated},
+		{"about no device", file(0, 0, added(noon)), reactivated},
+		{"about another device", file(0, 0, added(noon), onto(idB)), preExisting},
+		{"a process of another device", process(0, 0, createdAs(noon), onto(idB)), preExisting},
+		{"another device itself", changedEvidence(onDevice(idB, "pc2"), added(noon)), preExisting},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			alert := alertOf(changedEvidence(onDevice(idA, "pc1"), added(noon.Add(-24*time.Hour))), test.evidence)
+			alert.FirstActivityTime, alert.LastActivityTime = at(-24*time.Hour), at(time.Minute)
+			activity := match.ActivityOf(alert, window, tolerance)
+			if activity != reactivated {
+				t.Fatalf("the alert is %v", activity)
+			}
+			if got := match.DevicesOf(alert).ActivityFor(actor, match.Resolution{}, activity, window, tolerance); got != test.want {
+				t.Errorf("for the Actor it is %v, want %v", got, test.want)
+			}
+		})
+	}
+}
+
+func changedEvidence(e *integrationv1.Evidence, change func(*integrationv1.Evidence)) *integrationv1.Evidence {
+	change(e)
+	return e
+}
+
 func createdAs(t time.Time) func(*integrationv1.Evidence) {
 	return func(e *integrationv1.Evidence) { e.GetProcess().ProcessCreationTime = stamp(t) }
 }

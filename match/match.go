@@ -9,6 +9,7 @@
 //	devices := match.DevicesOf(alert)              // once for each revision
 //	for _, key := range devices.Keys() { … }       // which Actors may it concern? (an index over Actor.Keys and Resolution.Keys)
 //	activity := match.ActivityOf(alert, window, tolerance)
+//	activity = devices.ActivityFor(actor, resolution, activity, window, tolerance)
 //	m := devices.MatchAttack(actor, resolution, activity, minConfidence)
 //	outcome := match.OutcomeOf(alert)              // whoever it is about
 //	verdict := match.Judge(match.Case{…})          // at the end, over all that matched

@@ -107,7 +107,7 @@ func (n *NearMisses) Add(id string, alert *integrationv1.Alert, matches []*integ
 		a.seen = n.alerts
 		sharing++
 		a.matched[id] = true
-		if criterion := failedBy(m, activity); !m.GetCounts() {
+		if criterion := failedBy(m, activity, n.minConfidence); !m.GetCounts() {
 			a.failed[criterion]++
 			a.offer(miss{candidate: c, criterion: criterion, match: m}, n.most)
 		}
@@ -125,12 +125,13 @@ func (n *NearMisses) Add(id string, alert *integrationv1.Alert, matches []*integ
 	}
 }
 
-// failedBy returns the first criterion by which an alert that matches and does not count fails.
-func failedBy(m *integrationv1.ActorMatch, activity integrationv1.Activity) integrationv1.CountingCriterion {
+// failedBy returns the first criterion by which an alert that matches and does not count fails. Where all else holds, it was other devices'
+// evidence that reactivated it.
+func failedBy(m *integrationv1.ActorMatch, activity integrationv1.Activity, minConfidence integrationv1.Confidence) integrationv1.CountingCriterion {
 	switch {
 	case m.GetAmbiguous():
 		return integrationv1.CountingCriterion_COUNTING_CRITERION_UNAMBIGUOUS
-	case !inside(activity):
+	case !inside(activity), reaches(m, minConfidence):
 		return integrationv1.CountingCriterion_COUNTING_CRITERION_ACTIVITY
 	default:
 		return integrationv1.CountingCriterion_COUNTING_CRITERION_CONFIDENCE

@@ -100,7 +100,7 @@ func TestNearMissInWords(t *testing.T) {
 		}},
 		{"before and inside, without evidence", collected("x", noon.Add(-2*time.Hour), inside, onDevice(idA, "pc1.contoso.com")), 0, &integrationv1.NearMiss{
 			Criterion: failsActivity, WantedValue: wantedWindow, AlertValue: "2026-03-01T10:00:00Z to 2026-03-01T12:01:00Z",
-			Explanation: "Its activity began 2h0m0s before the window, and none of its evidence is from inside.",
+			Explanation: "Its activity began 2h0m0s before the window, and none of its evidence about the Actor's device is from inside.",
 		}},
 		{"after the window", collected("x", noon.Add(2*time.Hour), noon.Add(2*time.Hour), onDevice(idA, "pc1.contoso.com")), 0, &integrationv1.NearMiss{
 			Criterion: failsActivity, WantedValue: wantedWindow, AlertValue: "2026-03-01T14:00:00Z to 2026-03-01T14:00:00Z",

@@ -63,7 +63,7 @@ func (n *NearMisses) tellActivity(told *integrationv1.NearMiss, m miss) {
 	case m.distance > 0:
 		told.Explanation = fmt.Sprintf("Its activity ended %s before the window.", duration(m.distance))
 	default:
-		told.Explanation = fmt.Sprintf("Its activity began %s before the window, and none of its evidence is from inside.",
+		told.Explanation = fmt.Sprintf("Its activity began %s before the window, and none of its evidence about the Actor's device is from inside.",
 			duration(n.window.Start.Sub(m.span.first)))
 	}
 	if m.span.byCreation {

@@ -149,11 +149,12 @@ func (s *session) judge(j *judgement, actors map[string]*actor, rev *storev1.Rev
 	}
 	j.all++
 	activity, late := match.ActivityOf(alert, s.window, s.tolerance), match.Late(alert, s.window, s.onTime)
+	devices := match.DevicesOf(alert)
 	counts := false
 	for _, m := range matches {
-		judged := match.JudgedOf(alert, m, activity, late)
-		judged.AlertID = rev.GetKey()
 		a := actors[m.GetActorId()]
+		judged := match.JudgedOf(alert, m, devices.ActivityFor(a.Actor, a.resolution, activity, s.window, s.tolerance), late)
+		judged.AlertID = rev.GetKey()
 		j.alerts[a] = append(j.alerts[a], judged)
 		counts = counts || m.GetCounts()
 	}

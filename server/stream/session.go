@@ -325,7 +325,8 @@ func (s *session) match(alert *integrationv1.Alert) []*integrationv1.ActorMatch 
 	activity := match.ActivityOf(alert, s.window, s.tolerance)
 	var matches []*integrationv1.ActorMatch
 	for _, a := range candidates {
-		if m := devices.MatchAttack(a.Actor, a.resolution, activity, s.minConfidence); m != nil {
+		own := devices.ActivityFor(a.Actor, a.resolution, activity, s.window, s.tolerance)
+		if m := devices.MatchAttack(a.Actor, a.resolution, own, s.minConfidence); m != nil {
 			matches = append(matches, m)
 		}
 	}
