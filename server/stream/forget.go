@@ -1,11 +1,14 @@
 package stream
 
-import "slices"
+import (
+	"context"
+	"slices"
+)
 
 // forget forgets the alerts of which the revision that was sent last lies before the journal's first entry: a session that is rebuilt
 // from a token cannot know of them, and one that runs for long would remember ever more. A later revision of such an alert is sent
-// as a new one, where it matches. Likewise it forgets the devices that only such alerts have shown.
-func (s *session) forget(first uint64) {
+// as a new one, where it matches. Likewise it forgets the devices that only such entries have shown.
+func (s *session) forget(ctx context.Context, first uint64) error {
 	var gone []string
 	for key, sequence := range s.sent {
 		if sequence < first {
@@ -17,11 +20,17 @@ func (s *session) forget(first uint64) {
 	s.begun = slices.DeleteFunc(s.begun, func(key string) bool { return s.sent[key] == 0 })
 	s.feed.ignore(s.subscriber, gone)
 	for _, a := range s.actors {
-		if a.unlearn(first) {
-			a.resolve()
-			a.newKeys()
+		gone := a.unlearn(first)
+		if len(gone) == 0 {
+			continue
 		}
+		if err := s.relearn(ctx, a, gone); err != nil {
+			return err
+		}
+		a.resolve()
+		a.newKeys()
 	}
+	return nil
 }
 
 // ignore takes alerts from a subscriber of which it wanted the later revisions.

@@ -314,7 +314,9 @@ func (r *runner) tellGap(ctx context.Context) error {
 	}
 	behind, missed := s.position.sequence+1 < first, s.missed(first, floor)
 	s.told = first
-	s.forget(first)
+	if err := s.forget(ctx, first); err != nil {
+		return err
+	}
 	if behind {
 		s.position = position{first - 1, wholeEntry}
 	}

@@ -2,11 +2,14 @@ package stream
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"maps"
 	"slices"
 
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 	"defender-integration/match"
+	"defender-integration/store"
 )
 
 // mostShown bounds how many devices are remembered of an Actor that alerts have shown. An Actor that more fit by is no machine.
@@ -41,12 +44,45 @@ func (a *actor) isKnown() bool {
 	return a.known.Knowledge == integrationv1.ActorState_KNOWLEDGE_KNOWN || a.known.Knowledge == integrationv1.ActorState_KNOWLEDGE_AMBIGUOUS
 }
 
-// unlearn forgets what entries before the journal's first showed: a stream that is rebuilt cannot know of it. It says whether there
-// was such.
-func (a *actor) unlearn(first uint64) bool {
-	before := len(a.shown)
-	maps.DeleteFunc(a.shown, func(_ string, s *shown) bool { return s.sequence < first })
-	return len(a.shown) != before
+// unlearn forgets what entries before the journal's first showed: a stream that is rebuilt cannot know of it. It returns the ids of
+// those devices.
+func (a *actor) unlearn(first uint64) []string {
+	var gone []string
+	maps.DeleteFunc(a.shown, func(id string, s *shown) bool {
+		if s.sequence < first {
+			gone = append(gone, id)
+			return true
+		}
+		return false
+	})
+	slices.Sort(gone)
+	return gone
+}
+
+// relearn takes what later entries that were passed show of devices that were forgotten, as a stream does that is rebuilt from those.
+func (s *session) relearn(ctx context.Context, a *actor, gone []string) error {
+	passed := s.position.sequence
+	if s.position.ordinal != wholeEntry {
+		passed--
+	}
+	for _, id := range gone {
+		for _, sequence := range s.feed.about(match.DeviceIDKey(id), s.scanFrom(), passed) {
+			if a.shown[id] != nil {
+				break
+			}
+			p, err := s.feed.entry(ctx, sequence)
+			if errors.Is(err, store.ErrTrimmed) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if rev := p.Entry.GetRevision(); rev != nil {
+				a.learn(sequence, rev.GetKey(), match.ShownDevices(rev.GetAlert()))
+			}
+		}
+	}
+	return nil
 }
 
 // shownDevices returns the devices that the Actor is by what alerts have shown; none where the device source tells of some.

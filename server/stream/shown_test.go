@@ -102,3 +102,43 @@ func TestWhatAlertsShowIsNoProof(t *testing.T) {
 		}
 	})
 }
+
+// What an alert has shown is known as long as the journal has an alert that shows it: a stream that runs and one that is resumed say the
+// same of what comes after the first of them was trimmed.
+func TestWhatAlertsShowBehindTheFloor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		settings := collector.DefaultSettings()
+		settings.RetentionAge = time.Hour
+		h := newHouse(t, settings)
+		defer h.stop()
+		h.source.NoDevices = true
+		now := time.Now()
+		put := func(id, device, name string, after time.Duration) {
+			h.source.Put(collectortest.Alert(id, device, name, now.Add(after)), now.Add(after))
+		}
+		put("shows it first", deviceOne, "ws-one.contoso.test", time.Minute)
+		put("shows it again", deviceOne, "ws-one.contoso.test", 50*time.Minute)
+		put("names it by its id", deviceOne, "", 90*time.Minute)
+		request := boundedRequest(actorNamed("one", "ws-one.contoso.test"))
+		request.Window.EndTime = nil
+		running := h.open(request)
+		time.Sleep(80 * time.Minute)
+		journal, err := h.store.Journal(t.Context(), "uid-1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if stats, err := journal.Stats(t.Context()); err != nil || stats.First == 1 {
+			t.Fatalf("nothing was trimmed: %v, %v", stats, err)
+		}
+		seen := running.seen()
+		again := h.open(resumed(request, seen[len(seen)-1].GetResumeToken()))
+		time.Sleep(20 * time.Minute)
+		want := []string{"KIND_NEW shows it first A test alert", "KIND_NEW shows it again A test alert", "KIND_NEW names it by its id A test alert"}
+		if got := journalled(running.close()); !slices.Equal(got, want) {
+			t.Errorf("the running stream sent %q, want %q", got, want)
+		}
+		if got := journalled(again.close()); !slices.Equal(got, want[2:]) {
+			t.Errorf("the resumed stream sent %q, want %q", got, want[2:])
+		}
+	})
+}
