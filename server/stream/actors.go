@@ -42,10 +42,13 @@ func (s *session) actorsEvent(ctx context.Context, now collector.Snapshot, befor
 		if before != nil && sameDevices(before.GetActors()[i], state) {
 			state.OpenAlerts, state.OpenAlertCount = before.GetActors()[i].GetOpenAlerts(), before.GetActors()[i].GetOpenAlertCount()
 		} else {
+			share := budget / (len(s.actors) - i)
+			budget -= share
 			var err error
-			if state.OpenAlerts, state.OpenAlertCount, err = s.openAlerts(ctx, a, resolution, &budget); err != nil {
+			if state.OpenAlerts, state.OpenAlertCount, err = s.openAlerts(ctx, a, resolution, &share); err != nil {
 				return nil, err
 			}
+			budget += share
 		}
 		e.Actors = append(e.Actors, state)
 	}

@@ -14,12 +14,12 @@ import (
 const (
 	openTold     = 20    // how many are told of an Actor
 	openLookedAt = 100   // how many alerts are looked at for an Actor
-	openInAll    = 2_000 // and for all of a stream's, so that the first event comes within a second
+	openInAll    = 2_000 // and how many entries for all of a stream's, shared out evenly, so that the first event comes within a second
 )
 
 // openAlerts returns the alerts about an Actor that began before the window and are not resolved, the last updated first, as far as they
 // are told, and how many there are. Defender may add the activity of an attack to one of them, and raise no new one. They are
-// looked for among the last alerts about the Actor, of which budget is how many may be looked at; it is lowered.
+// looked for among the last alerts about the Actor; budget is how many entries may be read for that, and is lowered.
 func (s *session) openAlerts(ctx context.Context, a *actor, resolution match.Resolution, budget *int) (told []*integrationv1.OpenAlert, count int32, err error) {
 	_, last, _ := s.feed.bounds()
 	var about []uint64
@@ -27,11 +27,15 @@ func (s *session) openAlerts(ctx context.Context, a *actor, resolution match.Res
 		about = append(about, s.feed.about(k, 1, last)...)
 	}
 	slices.Sort(about)
-	looked := map[string]bool{}
+	looked, passed := map[string]bool{}, map[uint64]bool{}
 	for _, sequence := range slices.Backward(slices.Compact(about)) {
 		if len(looked) == openLookedAt || *budget == 0 {
 			break
 		}
+		if passed[sequence] {
+			continue
+		}
+		*budget--
 		alert, key, err := s.lastRevision(ctx, sequence, last, looked)
 		if err != nil {
 			return nil, 0, err
@@ -40,7 +44,9 @@ func (s *session) openAlerts(ctx context.Context, a *actor, resolution match.Res
 			continue
 		}
 		looked[key] = true
-		*budget--
+		for _, revision := range s.feed.revisions(key, 0, last) {
+			passed[revision] = true
+		}
 		if s.mayAbsorb(alert) && match.MatchAlert(a.Actor, resolution, alert) != nil {
 			told = append(told, openAlert(alert))
 		}

@@ -75,6 +75,36 @@ func TestOpenAlerts(t *testing.T) {
 	})
 }
 
+// Where there are too many to be looked at, each Actor gets its share: one with many alerts, or one with many revisions, takes no other's.
+func TestOpenAlertsAreSharedOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, collector.DefaultSettings())
+		defer h.stop()
+		const actors = 40
+		now := time.Now()
+		request := boundedRequest()
+		for i := range actors {
+			name := fmt.Sprintf("ws-%d.contoso.test", i)
+			request.Actors = append(request.Actors, actorNamed(fmt.Sprint(i), name))
+			for j := range 60 {
+				a := collectortest.Alert(fmt.Sprintf("%d of %d", j, i), fmt.Sprintf("%040x", i+1), name, now.Add(time.Duration(j)*time.Second))
+				a.Status = integrationv1.AlertStatus_ALERT_STATUS_NEW
+				h.source.Put(a, now)
+			}
+		}
+		time.Sleep(time.Hour)
+		windowFrom(request, time.Now(), time.Minute)
+		c := h.open(request)
+		time.Sleep(time.Second)
+		for _, state := range c.seen()[0].GetActors().GetActors() {
+			if len(state.GetOpenAlerts()) != 20 || state.GetOpenAlertCount() < 50 {
+				t.Errorf("of %s %d open alerts are told, and %d are counted", state.GetActorId(), len(state.GetOpenAlerts()), state.GetOpenAlertCount())
+			}
+		}
+		c.close()
+	})
+}
+
 // An update says what was so before: the status, the outcome, the activity, and which evidence is new.
 func TestWhatChanged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
