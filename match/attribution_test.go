@@ -165,6 +165,10 @@ func TestAttributionByEachCriterion(t *testing.T) {
 			"the parent's image's hash", fileTrace(&integrationv1.FileTrace{Sha256: sha256A}),
 			alertOnA(ofProcess(&integrationv1.ProcessEvidence{ParentProcessImageFile: &integrationv1.FileDetails{Sha256: sha256A}})), byHash, isMet, "/evidence/0",
 		},
+		{
+			"the hash of an empty file", fileTrace(&integrationv1.FileTrace{Sha256: sha256A, Sha1: "DA39A3EE5E6B4B0D3255BFEF95601890AFD80709"}),
+			alertOnA(ofFile(&integrationv1.FileDetails{Sha1: "da39a3ee5e6b4b0d3255bfef95601890afd80709"})), byHash, notComparable, "",
+		},
 		{"a hash alone", fileTrace(&integrationv1.FileTrace{Sha256: sha256A}), alertOnA(ofHash("sha256", sha256A)), byHash, isMet, "/evidence/0"},
 		{"not the hash of what is signed", fileTrace(&integrationv1.FileTrace{Sha256: sha256A}), alertOnA(ofHash("sha256ac", sha256A)), byHash, notComparable, ""},
 		{

@@ -123,7 +123,14 @@ func sameCommandLine(mine, others commandLine) comparison {
 	return comparisonOf(mine.text == others.text)
 }
 
-// foldHash returns a file's hash in the form that is compared; empty where it is none.
+// The hashes of a file that is empty, which many are.
+const (
+	emptyMD5    = "d41d8cd98f00b204e9800998ecf8427e"
+	emptySHA1   = "da39a3ee5e6b4b0d3255bfef95601890afd80709"
+	emptySHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+)
+
+// foldHash returns a file's hash in the form that is compared; empty where it is none, or tells of no file: zeros, or that of nothing.
 func foldHash(given string) string {
 	folded := strings.ToLower(strings.TrimSpace(given))
 	switch len(folded) {
@@ -132,6 +139,10 @@ func foldHash(given string) string {
 		return ""
 	}
 	if strings.Trim(folded, "0123456789abcdef") != "" || strings.Trim(folded, "0") == "" {
+		return ""
+	}
+	switch folded {
+	case emptyMD5, emptySHA1, emptySHA256:
 		return ""
 	}
 	return folded
