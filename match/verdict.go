@@ -39,7 +39,7 @@ type Judged struct {
 	Created time.Time
 	// Processed says that Created is when Defender's back end processed it: a detection of the SIEM API tells no other time of its own.
 	Processed bool
-	// Match is how it matched the Actor, with its attribution to the attack and its outcome for the Actor.
+	// Match is how it matched the Actor, with its attribution to the attack and its outcome for the Actor, as far as a verdict tells them.
 	Match *integrationv1.ActorMatch
 	// Activity is how its activity lies to the window.
 	Activity integrationv1.Activity
@@ -51,7 +51,24 @@ type Judged struct {
 func JudgedOf(alert *integrationv1.Alert, match *integrationv1.ActorMatch, activity integrationv1.Activity, late bool) Judged {
 	return Judged{
 		AlertID: alert.GetId(), Created: createdTime(alert), Processed: alert.GetSiem() != nil,
-		Match: match, Activity: activity, Late: late,
+		Match: bearing(match), Activity: activity, Late: late,
+	}
+}
+
+// bearing returns of a match what a verdict rests on. There may be as many as alerts, and what else they tell holds on to the alert's text.
+func bearing(match *integrationv1.ActorMatch) *integrationv1.ActorMatch {
+	attribution := &integrationv1.Attribution{Confidence: match.GetAttribution().GetConfidence()}
+	for _, c := range match.GetAttribution().GetComparisons() {
+		if len(attribution.GetComparisons()) > 0 && c.GetResult() != met {
+			continue // The first one says that there are any.
+		}
+		attribution.Comparisons = append(attribution.Comparisons, &integrationv1.TraceComparison{
+			Criterion: c.GetCriterion(), Result: c.GetResult(), TraceValue: c.GetTraceValue(),
+		})
+	}
+	return &integrationv1.ActorMatch{
+		ActorId: match.GetActorId(), Ambiguous: match.GetAmbiguous(), Counts: match.GetCounts(), Attribution: attribution,
+		Outcome: &integrationv1.OutcomeAssessment{Outcome: match.GetOutcome().GetOutcome()},
 	}
 }
 

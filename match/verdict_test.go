@@ -465,10 +465,28 @@ func TestVerdictDoesNotDependOnOrder(t *testing.T) {
 	}
 }
 
+// Of a match is kept what the verdict says, and nothing of the alert's own text: there may be very many.
 func TestJudgedOf(t *testing.T) {
-	m := &integrationv1.ActorMatch{}
+	comparison := func(criterion integrationv1.TraceCriterion, result integrationv1.TraceComparison_Result) *integrationv1.TraceComparison {
+		return &integrationv1.TraceComparison{Criterion: criterion, Result: result, TraceValue: "trace", DefenderValue: "alert", EvidencePath: "/evidence/0"}
+	}
+	m := &integrationv1.ActorMatch{
+		ActorId: "a", Counts: true, Matches: []*integrationv1.Match{{DefenderValue: "alert"}},
+		Attribution: &integrationv1.Attribution{Confidence: strong, Explanation: "alert", Comparisons: []*integrationv1.TraceComparison{
+			comparison(byProcess, notMet), comparison(byHash, isMet), comparison(byName, notMet), comparison(byUser, isMet),
+		}},
+		Outcome: &integrationv1.OutcomeAssessment{Outcome: blocked, Explanation: "alert", Contradictions: []string{"alert"}},
+	}
 	got := match.JudgedOf(&integrationv1.Alert{Id: "a", CreatedTime: stamp(noon)}, m, inWindow, true)
-	if got.AlertID != "a" || !got.Created.Equal(noon) || got.Match != m || got.Activity != inWindow || !got.Late {
+	if got.AlertID != "a" || !got.Created.Equal(noon) || got.Activity != inWindow || !got.Late {
 		t.Errorf("judged %+v", got)
+	}
+	if strings.Contains(got.Match.String(), "alert") {
+		t.Errorf("it keeps %v", got.Match)
+	}
+	whole := got
+	whole.Match = m
+	if got, want := match.Judge(match.Case{Alerts: []match.Judged{got}}), match.Judge(match.Case{Alerts: []match.Judged{whole}}); !proto.Equal(got, want) {
+		t.Errorf("verdict\n got %v\nwant %v", got, want)
 	}
 }
