@@ -28,6 +28,16 @@ func parseAccount(given string) (account, bool) {
 	return a, a.name != ""
 }
 
+// everybodys says that the account is one that the system's services run under on every machine
+// (https://learn.microsoft.com/en-us/windows-server/identity/ad-ds/manage/understand-security-identifiers).
+func (a account) everybodys() bool {
+	switch a.name + a.sid {
+	case "system", "localsystem", "local service", "localservice", "network service", "networkservice", "root", "s-1-5-18", "s-1-5-19", "s-1-5-20":
+		return true
+	}
+	return false
+}
+
 // foldDomain returns an account's domain in the form that is compared. The dot by itself stands for whichever machine it is.
 func foldDomain(given string) string { return strings.Trim(fold(strings.TrimSpace(given)), ".") }
 

@@ -158,13 +158,28 @@ func confidenceOf(list []*integrationv1.TraceComparison) (integrationv1.Confiden
 	if by := among(child, hash, commandLine); len(by) > 0 {
 		return integrationv1.Confidence_CONFIDENCE_STRONG, by
 	}
-	if len(among(path, name)) > 0 && len(among(user, parent)) > 0 {
-		return integrationv1.Confidence_CONFIDENCE_STRONG, among(parent, path, name, user)
+	with := among(user, parent)
+	if i := slices.Index(with, user); i >= 0 && everybodys(list) {
+		with = slices.Delete(with, i, i+1)
+	}
+	if len(among(path, name)) > 0 && len(with) > 0 {
+		return integrationv1.Confidence_CONFIDENCE_STRONG, slices.Concat(among(path, name), with)
 	}
 	if len(all) > 0 {
 		return integrationv1.Confidence_CONFIDENCE_WEAK, all
 	}
 	return integrationv1.Confidence_CONFIDENCE_DEVICE_ONLY, nil
+}
+
+// everybodys says that the account which is met is one that services run under on every machine, which ties nothing to an attack.
+func everybodys(list []*integrationv1.TraceComparison) bool {
+	return slices.ContainsFunc(list, func(c *integrationv1.TraceComparison) bool {
+		if c.GetCriterion() != integrationv1.TraceCriterion_TRACE_CRITERION_USER {
+			return false
+		}
+		a, _ := parseAccount(c.GetTraceValue())
+		return a.everybodys()
+	})
 }
 
 // criteriaWith returns the criteria of which this came.

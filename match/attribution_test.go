@@ -520,3 +520,20 @@ func TestAttributionTellsBothValues(t *testing.T) {
 		}
 	}
 }
+
+// An account that services run under on every machine makes a file's name no surer.
+func TestEverybodysAccount(t *testing.T) {
+	for user, want := range map[string]integrationv1.Confidence{
+		"alex": strong, `NT AUTHORITY\SYSTEM`: weak, "system": weak, "S-1-5-18": weak, "LOCAL SERVICE": weak, "root": weak, `contoso\systems`: strong,
+	} {
+		account := &integrationv1.UserAccount{AccountName: user}
+		if strings.HasPrefix(user, "S-1-") {
+			account = &integrationv1.UserAccount{UserSid: user}
+		}
+		traces := &integrationv1.Traces{Users: []string{user}, Files: []*integrationv1.FileTrace{{FileName: "tool.exe"}}}
+		got := attackOn(t, traces, alertOnA(ofFile(&integrationv1.FileDetails{FileName: "tool.exe"}), ofUser(account))).GetAttribution()
+		if got.GetConfidence() != want {
+			t.Errorf("%s: %v, want %v", user, got, want)
+		}
+	}
+}

@@ -63,9 +63,12 @@ func (l Lookup) staleFor(window Window) bool {
 	return l.Time.Before(window.End)
 }
 
-// firstSeenAfter says that Defender first saw the device after the window: nothing that happened inside could be seen.
+// firstSeenGrace is how long after a device was onboarded Defender may first see it.
+const firstSeenGrace = 5 * time.Minute
+
+// firstSeenAfter says that Defender first saw the device after the window had begun: what happened before then could not be seen.
 func firstSeenAfter(device *integrationv1.Device, window Window) bool {
-	return !window.End.IsZero() && timeOf(device.GetFirstSeenTime()).After(window.End)
+	return !window.End.IsZero() && timeOf(device.GetFirstSeenTime()).After(window.Start.Add(firstSeenGrace))
 }
 
 // reportedFor says that the device's last report lies in the window, after it, or no longer before it than the rhythm explains.
@@ -169,7 +172,7 @@ func explainAmbiguity(resolution Resolution) obstacle {
 func explainNotOnboarded(device *integrationv1.Device, window Window) obstacle {
 	if onboarded(device) && firstSeenAfter(device, window) {
 		return obstacle{
-			fmt.Sprintf("Defender first saw %s at %s, after the window", describeDevice(device), clock(timeOf(device.GetFirstSeenTime()))),
+			fmt.Sprintf("Defender first saw %s at %s, after the window had begun", describeDevice(device), clock(timeOf(device.GetFirstSeenTime()))),
 			"An attack from now on can be judged.",
 		}
 	}

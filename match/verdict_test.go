@@ -401,7 +401,7 @@ func TestCannotJudgeInWords(t *testing.T) {
 		{"not onboarded", onlyDevice(notOnboarded), named + " is not onboarded (onboarding status can be onboarded). " +
 			"Onboard it to Defender for Endpoint: an attack after that can be judged."},
 		{"first seen later", onlyDevice(func(d *integrationv1.Device) { d.FirstSeenTime = timestamppb.New(noon.Add(24 * time.Hour)) }), "Defender first saw " + named +
-			" at 2026-03-02T12:00:00Z, after the window. An attack from now on can be judged."},
+			" at 2026-03-02T12:00:00Z, after the window had begun. An attack from now on can be judged."},
 		{"inactive", onlyDevice(inactive), "the sensor of " + named + " is not well (health status inactive)." + silent},
 		{"silent", onlyDevice(seen(noon.Add(-48 * time.Hour))), named + " last reported at 2026-02-27T12:00:00Z, longer before the window's start at " +
 			"2026-03-01T12:00:00Z than the device source's rhythm of 26h0m0s explains." + silent},

@@ -119,7 +119,19 @@ func TestStreamAlertsRefusals(t *testing.T) {
 		"a negative wait":            {&integrationv1.StreamAlertsRequest{IntegrationId: "a", Wait: durationpb.New(-1)}, "wait", "0s"},
 		"a tolerance that is a week": {&integrationv1.StreamAlertsRequest{IntegrationId: "a", Tolerance: durationpb.New(7 * 24 * time.Hour)}, "tolerance", "86400s"},
 		"on_time that is a month":    {&integrationv1.StreamAlertsRequest{IntegrationId: "a", OnTime: durationpb.New(30 * 24 * time.Hour)}, "on_time", "604800s"},
-		"a token that is too long":   {&integrationv1.StreamAlertsRequest{IntegrationId: "a", ResumeToken: fmt.Sprintf("%04097d", 1)}, "resume_token", "4096"},
+		"min_confidence without traces": {
+			&integrationv1.StreamAlertsRequest{
+				IntegrationId: "a", Actors: []*integrationv1.Actor{{ActorId: "one", HostName: "one"}}, MinConfidence: integrationv1.Confidence_CONFIDENCE_WEAK,
+			}, "", "needs traces of each Actor",
+		},
+		"certainty without a process's creation time": {
+			&integrationv1.StreamAlertsRequest{
+				IntegrationId: "a", MinConfidence: integrationv1.Confidence_CONFIDENCE_CERTAIN, Actors: []*integrationv1.Actor{{
+					ActorId: "one", HostName: "one", Traces: &integrationv1.Traces{Processes: []*integrationv1.ProcessTrace{{ProcessId: 4711}}},
+				}},
+			}, "", "a process with its id and its creation time",
+		},
+		"a token that is too long": {&integrationv1.StreamAlertsRequest{IntegrationId: "a", ResumeToken: fmt.Sprintf("%04097d", 1)}, "resume_token", "4096"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -39,7 +39,7 @@ func (s *session) complete(
 	for _, a := range s.actors {
 		own := lookup
 		// What was looked up of others, or before the window was over, tells nothing of this Actor in it.
-		if !collector.Asked(devices, texts(a.Keys())) || own.Time.Add(s.tolerance).Before(s.window.End) {
+		if !collector.Asked(devices, texts(a.Keys())) || own.Time.Add(min(s.tolerance, defaultTolerance)).Before(s.window.End) {
 			own.Time = time.Time{}
 		}
 		verdict := match.Judge(match.Case{

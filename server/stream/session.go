@@ -327,6 +327,7 @@ func (s *session) match(alert *integrationv1.Alert) []*integrationv1.ActorMatch 
 	for _, a := range candidates {
 		own := devices.ActivityFor(a.Actor, a.resolution, activity, s.window, s.tolerance)
 		if m := devices.MatchAttack(a.Actor, a.resolution, own, s.minConfidence); m != nil {
+			m.Activity = own
 			matches = append(matches, m)
 		}
 	}

@@ -34,7 +34,7 @@ const (
 	// Something of the attack was found that much else has too: a technique, a title, a user, a file's name or path, or the parent.
 	Confidence_CONFIDENCE_WEAK Confidence = 2
 	// Something of the attack was found that little else has: a child of its process, a file's hash, a command line with arguments; or
-	// a file's name or path together with the user or the parent.
+	// a file's name or path together with the parent, or with a user that is not one which services run under everywhere.
 	Confidence_CONFIDENCE_STRONG Confidence = 3
 	// The attack's own process: its id and its creation time, on the Actor's device.
 	Confidence_CONFIDENCE_CERTAIN Confidence = 4

@@ -37,7 +37,7 @@ const (
 	ActorState_KNOWLEDGE_KNOWN ActorState_Knowledge = 2
 	// No device fits.
 	ActorState_KNOWLEDGE_UNKNOWN ActorState_Knowledge = 3
-	// Several devices fit, and nothing prefers one of them.
+	// Several devices fit, and nothing prefers one of them; or one fits by its address alone, and bears another name.
 	ActorState_KNOWLEDGE_AMBIGUOUS ActorState_Knowledge = 4
 	// The integration has no device source.
 	ActorState_KNOWLEDGE_NO_DEVICE_SOURCE ActorState_Knowledge = 5
@@ -462,7 +462,7 @@ type ActorState struct {
 	// Alerts about it that were not resolved when the event was made, the last updated first, at most 20: Defender may add the activity
 	// of this attack to one of them and raise no new one.
 	OpenAlerts []*OpenAlert `protobuf:"bytes,6,rep,name=open_alerts,json=openAlerts,proto3" json:"open_alerts,omitempty"`
-	// How many there are among the last hundred alerts about it.
+	// How many there are among those that were looked at, at most the last hundred about it.
 	OpenAlertCount int32 `protobuf:"varint,7,opt,name=open_alert_count,json=openAlertCount,proto3" json:"open_alert_count,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -1047,7 +1047,8 @@ type ActorMatch struct {
 	ActorId string `protobuf:"bytes,1,opt,name=actor_id,json=actorId,proto3" json:"actor_id,omitempty"`
 	// By what, the strongest first.
 	Matches []*Match `protobuf:"bytes,2,rep,name=matches,proto3" json:"matches,omitempty"`
-	// Several devices fit by that, and nothing tells which is the Actor: the alert is sent and does not count.
+	// Several devices fit by that, or one that fits by its address alone and bears another name, and nothing tells which is the Actor: the
+	// alert is sent and does not count.
 	Ambiguous bool `protobuf:"varint,3,opt,name=ambiguous,proto3" json:"ambiguous,omitempty"`
 	// Whether the alert counts for the Actor's verdict, by what is known of the devices at this event. The verdict goes by what is known at
 	// the end.
@@ -1055,7 +1056,10 @@ type ActorMatch struct {
 	// How surely it is about the attack on this Actor.
 	Attribution *Attribution `protobuf:"bytes,5,opt,name=attribution,proto3" json:"attribution,omitempty"`
 	// How that attack ended, going by the evidence about the Actor's device, and by the attack's own process where that is among it.
-	Outcome       *OutcomeAssessment `protobuf:"bytes,6,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	Outcome *OutcomeAssessment `protobuf:"bytes,6,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	// How the activity on the Actor's devices lies to the window: an alert that evidence about other devices alone brought into the window is
+	// PRE_EXISTING for this Actor.
+	Activity      Activity `protobuf:"varint,7,opt,name=activity,proto3,enum=defender.integration.v1.Activity" json:"activity,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1130,6 +1134,13 @@ func (x *ActorMatch) GetOutcome() *OutcomeAssessment {
 		return x.Outcome
 	}
 	return nil
+}
+
+func (x *ActorMatch) GetActivity() Activity {
+	if x != nil {
+		return x.Activity
+	}
+	return Activity_ACTIVITY_UNSPECIFIED
 }
 
 // ProgressEvent tells how far collecting is. It comes when something changes, and at least every 30 seconds.
@@ -1396,7 +1407,7 @@ const file_defender_integration_v1_stream_proto_rawDesc = "" +
 	"raw_sha256\x18\x02 \x01(\tR\trawSha256\x12\x1f\n" +
 	"\vraw_omitted\x18\x03 \x01(\bR\n" +
 	"rawOmitted\x12)\n" +
-	"\x10evidence_omitted\x18\x04 \x01(\x05R\x0fevidenceOmitted\"\xa5\x02\n" +
+	"\x10evidence_omitted\x18\x04 \x01(\x05R\x0fevidenceOmitted\"\xe4\x02\n" +
 	"\n" +
 	"ActorMatch\x12\x19\n" +
 	"\bactor_id\x18\x01 \x01(\tR\aactorId\x128\n" +
@@ -1404,7 +1415,8 @@ const file_defender_integration_v1_stream_proto_rawDesc = "" +
 	"\tambiguous\x18\x03 \x01(\bR\tambiguous\x12\x16\n" +
 	"\x06counts\x18\x04 \x01(\bR\x06counts\x12F\n" +
 	"\vattribution\x18\x05 \x01(\v2$.defender.integration.v1.AttributionR\vattribution\x12D\n" +
-	"\aoutcome\x18\x06 \x01(\v2*.defender.integration.v1.OutcomeAssessmentR\aoutcome\"\xd8\x05\n" +
+	"\aoutcome\x18\x06 \x01(\v2*.defender.integration.v1.OutcomeAssessmentR\aoutcome\x12=\n" +
+	"\bactivity\x18\a \x01(\x0e2!.defender.integration.v1.ActivityR\bactivity\"\xd8\x05\n" +
 	"\rProgressEvent\x12B\n" +
 	"\x05phase\x18\x01 \x01(\x0e2,.defender.integration.v1.ProgressEvent.PhaseR\x05phase\x123\n" +
 	"\x05pairs\x18\x02 \x03(\v2\x1d.defender.integration.v1.PairR\x05pairs\x12@\n" +
@@ -1510,21 +1522,22 @@ var file_defender_integration_v1_stream_proto_depIdxs = []int32{
 	21, // 31: defender.integration.v1.ActorMatch.matches:type_name -> defender.integration.v1.Match
 	28, // 32: defender.integration.v1.ActorMatch.attribution:type_name -> defender.integration.v1.Attribution
 	24, // 33: defender.integration.v1.ActorMatch.outcome:type_name -> defender.integration.v1.OutcomeAssessment
-	2,  // 34: defender.integration.v1.ProgressEvent.phase:type_name -> defender.integration.v1.ProgressEvent.Phase
-	29, // 35: defender.integration.v1.ProgressEvent.pairs:type_name -> defender.integration.v1.Pair
-	16, // 36: defender.integration.v1.ProgressEvent.next_poll_time:type_name -> google.protobuf.Timestamp
-	16, // 37: defender.integration.v1.ProgressEvent.throttled_until:type_name -> google.protobuf.Timestamp
-	17, // 38: defender.integration.v1.ProgressEvent.problem:type_name -> defender.integration.v1.Problem
-	16, // 39: defender.integration.v1.ProgressEvent.closing_due_time:type_name -> google.protobuf.Timestamp
-	30, // 40: defender.integration.v1.ProgressEvent.budget:type_name -> defender.integration.v1.BudgetLeft
-	16, // 41: defender.integration.v1.ProgressEvent.covered_since:type_name -> google.protobuf.Timestamp
-	16, // 42: defender.integration.v1.ProgressEvent.reading_back_to:type_name -> google.protobuf.Timestamp
-	16, // 43: defender.integration.v1.GapEvent.floor_time:type_name -> google.protobuf.Timestamp
-	44, // [44:44] is the sub-list for method output_type
-	44, // [44:44] is the sub-list for method input_type
-	44, // [44:44] is the sub-list for extension type_name
-	44, // [44:44] is the sub-list for extension extendee
-	0,  // [0:44] is the sub-list for field type_name
+	23, // 34: defender.integration.v1.ActorMatch.activity:type_name -> defender.integration.v1.Activity
+	2,  // 35: defender.integration.v1.ProgressEvent.phase:type_name -> defender.integration.v1.ProgressEvent.Phase
+	29, // 36: defender.integration.v1.ProgressEvent.pairs:type_name -> defender.integration.v1.Pair
+	16, // 37: defender.integration.v1.ProgressEvent.next_poll_time:type_name -> google.protobuf.Timestamp
+	16, // 38: defender.integration.v1.ProgressEvent.throttled_until:type_name -> google.protobuf.Timestamp
+	17, // 39: defender.integration.v1.ProgressEvent.problem:type_name -> defender.integration.v1.Problem
+	16, // 40: defender.integration.v1.ProgressEvent.closing_due_time:type_name -> google.protobuf.Timestamp
+	30, // 41: defender.integration.v1.ProgressEvent.budget:type_name -> defender.integration.v1.BudgetLeft
+	16, // 42: defender.integration.v1.ProgressEvent.covered_since:type_name -> google.protobuf.Timestamp
+	16, // 43: defender.integration.v1.ProgressEvent.reading_back_to:type_name -> google.protobuf.Timestamp
+	16, // 44: defender.integration.v1.GapEvent.floor_time:type_name -> google.protobuf.Timestamp
+	45, // [45:45] is the sub-list for method output_type
+	45, // [45:45] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_defender_integration_v1_stream_proto_init() }

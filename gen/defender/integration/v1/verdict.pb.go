@@ -31,7 +31,8 @@ const (
 	Activity_ACTIVITY_UNSPECIFIED Activity = 0
 	// It began inside the window.
 	Activity_ACTIVITY_IN_WINDOW Activity = 1
-	// It began before the window, and has evidence inside it: a re-used alert.
+	// It began before the window, its last activity is not before it too, and a piece of its evidence lies inside: a re-used alert. Evidence
+	// that was added after the window counts as inside where the alert has no activity after it.
 	Activity_ACTIVITY_REACTIVATED Activity = 2
 	// It began before the window, and nothing of it is known to lie inside.
 	Activity_ACTIVITY_PRE_EXISTING Activity = 3
@@ -230,7 +231,7 @@ const (
 	CannotJudgeReason_CANNOT_JUDGE_REASON_DEVICE_NOT_ONBOARDED CannotJudgeReason = 4
 	// The device's sensor is not healthy, or its last report is too old.
 	CannotJudgeReason_CANNOT_JUDGE_REASON_DEVICE_SILENT CannotJudgeReason = 5
-	// Several devices fit the Actor, and nothing tells which it is.
+	// Several devices fit the Actor, or one by its address alone that bears another name, and nothing tells which it is.
 	CannotJudgeReason_CANNOT_JUDGE_REASON_AMBIGUOUS CannotJudgeReason = 6
 	// No closing read succeeded, or history is gone: collecting is not proven complete.
 	CannotJudgeReason_CANNOT_JUDGE_REASON_COLLECTION_INCOMPLETE CannotJudgeReason = 7
