@@ -66,9 +66,17 @@ func (p *play) checkFact(fact *storev1.DeviceFact) string {
 	p.microsoft.mu.Lock()
 	defer p.microsoft.mu.Unlock()
 	at := fact.GetLookedUpTime().AsTime()
+	var began time.Time
 	for _, l := range p.microsoft.lookUps {
 		if l.began.Before(at) {
 			continue
+		}
+		// The first that began then or later is the one; in fake time several can begin at one instant.
+		if began.IsZero() {
+			began = l.began
+		}
+		if l.began.After(began) {
+			break
 		}
 		listed := slices.ContainsFunc(l.devices, func(d *integrationv1.Device) bool {
 			return d.GetMdeDeviceId() == fact.GetDevice().GetMdeDeviceId() && (fact.GetGone() || proto.Equal(d, fact.GetDevice()))
@@ -76,7 +84,6 @@ func (p *play) checkFact(fact *storev1.DeviceFact) string {
 		if listed == !fact.GetGone() {
 			return ""
 		}
-		break // The first that began then or later is the one.
 	}
 	return "no look-up said so"
 }
