@@ -17,6 +17,8 @@ type HuntingOptions struct {
 	// MaxValues is how many values a query may name; one with more is refused as too heavy for the engine, as real ones are now and
 	// then. Default: no limit.
 	MaxValues int
+	// MaxSpan is how much time a search of the tables of events may be about; one about more is refused likewise. Default: no limit.
+	MaxSpan time.Duration
 	// MaxBytes is how large the answer may be in bytes; beyond it the query is refused. Default: 50 MB, as documented.
 	MaxBytes int
 }
@@ -66,36 +68,52 @@ func (s *Server) runHuntingQuery(x *exchange) *Answer {
 	if err != nil {
 		return graphError(x, http.StatusBadRequest, "BadRequest", err.Error())
 	}
-	options := s.options.Hunting
-	values := 0
-	for _, clause := range query.clauses {
-		values += len(clause.values)
-	}
-	if options.MaxValues > 0 && values > options.MaxValues {
-		return graphError(x, http.StatusBadRequest, "BadRequest", huntingTooHeavy)
-	}
-
 	w := &jsonWriter{}
-	switch {
-	case query.permission:
-		x.call.Elements = 1
-		w.huntingAnswer([][2]string{{"ok", "Int64"}}, 1, func(int) { w.object("", func() { w.number("ok", 1) }) })
-	case query.one:
-		rows := x.tenant.huntingRows(query, min(lookBack, oneDeviceLookBack), 1, x.now)
-		x.call.Elements = len(rows)
-		w.huntingAnswer(huntingSchema()[:2], len(rows), func(i int) { w.object("", func() { rows[i].renderName(w) }) })
-	default:
-		rows := x.tenant.huntingRows(query, lookBack, options.MaxRows, x.now)
-		x.call.Elements = len(rows)
-		w.huntingAnswer(huntingSchema(), len(rows), func(i int) { rows[i].render(w) })
+	if err := s.answerHunting(x, query, lookBack, w); err != nil {
+		return graphError(x, http.StatusBadRequest, "BadRequest", err.Error())
 	}
-	if len(w.b) > options.MaxBytes {
+	if len(w.b) > s.options.Hunting.MaxBytes {
 		return graphError(x, http.StatusBadRequest, "BadRequest", huntingTooLarge)
 	}
 	return &Answer{Status: http.StatusOK, Body: [][]byte{w.b}, Header: http.Header{
 		"Content-Type":  {"application/json;odata.metadata=minimal;odata.streaming=true;IEEE754Compatible=false;charset=utf-8"},
 		"Odata-Version": {"4.0"},
 	}}
+}
+
+// answerHunting writes the answer to a query. The error is the engine's refusal.
+func (s *Server) answerHunting(x *exchange, query huntingQuery, lookBack time.Duration, w *jsonWriter) error {
+	options := s.options.Hunting
+	switch {
+	case query.permission:
+		x.call.Elements = 1
+		w.huntingAnswer([][2]string{{"ok", "Int64"}}, 1, func(int) { w.object("", func() { w.number("ok", 1) }) })
+		return nil
+	case query.tables != nil:
+		return s.answerTablesProbe(x, query.tables, w)
+	case query.traces != nil:
+		return s.answerTraces(x, query.traces, lookBack, w)
+	}
+	if missing := x.tenant.firstMissing("DeviceInfo"); missing != "" {
+		return unresolvedTable(missing)
+	}
+	if query.one {
+		rows := x.tenant.huntingRows(query, min(lookBack, oneDeviceLookBack), 1, x.now)
+		x.call.Elements = len(rows)
+		w.huntingAnswer(huntingSchema()[:2], len(rows), func(i int) { w.object("", func() { rows[i].renderName(w) }) })
+		return nil
+	}
+	values := 0
+	for _, clause := range query.clauses {
+		values += len(clause.values)
+	}
+	if options.MaxValues > 0 && values > options.MaxValues {
+		return engineError(huntingTooHeavy)
+	}
+	rows := x.tenant.huntingRows(query, lookBack, options.MaxRows, x.now)
+	x.call.Elements = len(rows)
+	w.huntingAnswer(huntingSchema(), len(rows), func(i int) { rows[i].render(w) })
+	return nil
 }
 
 // readHunting reads a request's body: the query and, where one is given, the time span. Both casings of their names are taken, as

@@ -17,11 +17,13 @@ const (
 func (e engineError) Error() string { return string(e) }
 
 // huntingQuery is a query as far as queries are played: the table-less one that tests a permission, the one for any device of the last
-// day, and the look-up of devices by clauses.
+// day, the look-up of devices by clauses, the one for any row of tables of events, and the search of these for traces.
 type huntingQuery struct {
 	permission bool // permissionQuery
 	one        bool // oneDeviceQuery
 	clauses    []huntingClause
+	tables     []string
+	traces     *tracesQuery
 }
 
 // huntingClause is one comparison of the look-up's where: a column with values of which one must fit.
@@ -85,7 +87,14 @@ func parseHunting(text string) (huntingQuery, error) {
 	case oneDeviceQuery:
 		return huntingQuery{one: true}, nil
 	}
+	if tables, ok := parseTablesProbe(text); ok {
+		return huntingQuery{tables: tables}, nil
+	}
 	p := &kqlText{rest: text}
+	if strings.HasPrefix(text, "let ") {
+		traces, err := parseTraces(p)
+		return huntingQuery{traces: traces}, err
+	}
 	if !p.accept(lookUpHead) {
 		return huntingQuery{}, p.refusal()
 	}

@@ -20,6 +20,8 @@ type Tenant struct {
 	disabled []Resource
 	devices  []device
 	alerts   alertTable
+	events   []Event
+	noTables []string
 }
 
 // AddTenant adds a tenant by its id (a GUID) and the domains that name it as well.
