@@ -2,13 +2,11 @@ package hunting
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"strings"
 	"time"
 
 	"defender-integration/defender"
-	"defender-integration/defender/page"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
 
@@ -22,9 +20,6 @@ const (
 	maxSplits = 3
 	// maxMerges is how many merges are followed from one device.
 	maxMerges = 8
-	// maxRows is how many rows an answer has at most: one with so many may lack some
-	// (https://learn.microsoft.com/en-us/graph/api/resources/security-api-overview).
-	maxRows = 100_000
 )
 
 // reading is one read under way.
@@ -106,50 +101,22 @@ func (r *reading) ask(query string) error {
 		return tooManyQueries()
 	}
 	r.queries++
-	body, err := json.Marshal(struct {
-		Query string `json:"Query"`
-	}{query})
-	if err != nil {
-		return err
+	ran, err := r.source.ask(r.ctx, query, ofDevices(), r.row)
+	r.result.Calls += ran.calls
+	if ran.answered {
+		r.date, r.received, r.roundTrip = ran.date, ran.received, ran.roundTrip
 	}
-	client := r.source.client
-	answer, calls, err := client.Post(r.ctx, r.source.run, body)
-	r.result.Calls += calls
-	if err != nil {
-		return r.source.refusal(err)
+	if !ran.date.IsZero() && r.result.Through.IsZero() {
+		r.result.Through = ran.date.UTC().Add(-ran.roundTrip - time.Second)
 	}
-	defer answer.Close()
-	r.date, r.received, r.roundTrip = answer.Date, answer.Received, answer.RoundTrip
-	now := answer.Received
-	if !answer.Date.IsZero() {
-		now = answer.Date
-		if r.result.Through.IsZero() {
-			r.result.Through = answer.Date.UTC().Add(-answer.RoundTrip - time.Second)
-		}
-	}
-	var rowErr error
-	read, err := page.ReadMember(answer.Body, "results", func(raw []byte) error {
-		rowErr = r.row(raw, now)
-		return rowErr
-	})
-	switch {
-	case rowErr != nil:
-		return rowErr
-	case page.IsUnusable(err):
-		return client.Invalid(answer, "Advanced hunting answered what is no table: "+err.Error()+".", nil)
-	case err != nil:
-		return client.BodyError(r.ctx, answer, err)
-	case read.Elements >= maxRows, read.NextLink != "":
-		return client.Invalid(answer, "Advanced hunting answered with a part of the devices.", errPart)
-	}
-	return nil
+	return err
 }
 
 // row gives one device on. One without an id cannot be told from others, and is left out.
 func (r *reading) row(raw []byte, now time.Time) error {
 	device, err := r.decoder.decode(raw, now)
 	if err != nil {
-		return r.source.client.Invalid(nil, "Advanced hunting answered with a row that is no JSON.", nil)
+		return r.source.noJSON()
 	}
 	id := strings.ToLower(device.GetMdeDeviceId())
 	if r.given[id] {

@@ -18,13 +18,31 @@ const (
 	afterResource = 15 * time.Minute
 )
 
-// errPart says that an answer may lack devices, though it is a good one.
-var errPart = errors.New("the answer is at Microsoft's bound of rows, or names a further page")
+// errPart says that an answer may lack rows, though it is a good one.
+var errPart = errors.New("the answer is at a bound of rows, or names a further page")
+
+// subject is what a query asks about, in the words in which its refusals are told.
+type subject struct {
+	// rows are what the answer's rows are.
+	rows string
+	// heavy follows on "found the query too heavy", heavyRemedy on what to look at in the portal.
+	heavy, heavyRemedy string
+	// noTable says that one of the subject's tables is missing, and noTableRemedy follows on what to check.
+	noTable, noTableRemedy string
+}
+
+// ofDevices are the words of a look-up of devices.
+func ofDevices() subject {
+	return subject{
+		rows: "the devices", heavy: "though it asks for few devices", heavyRemedy: "or set device_source.kind to KIND_MACHINES",
+		noTable: "has no table of devices in this tenant", noTableRemedy: "or set device_source.kind to KIND_MACHINES",
+	}
+}
 
 // refusal makes of the client's error what advanced hunting means by it. It answers 400 alike for a query that is wrong, for one that
 // is too heavy or has too large an answer, and for a table that the tenant does not have; the words tell them apart. They are
 // documented (https://learn.microsoft.com/en-us/defender-endpoint/api/run-advanced-query-api) or seen in public reports.
-func (s *Source) refusal(err error) error {
+func (s *Source) refusal(err error, about subject) error {
 	e, ok := errors.AsType[*defender.Error](err)
 	if !ok {
 		return err
@@ -44,13 +62,13 @@ func (s *Source) refusal(err error) error {
 	case e.Problem.GetHttpStatus() != http.StatusBadRequest:
 	case strings.Contains(words, "exceeded the allowed"):
 		e.Permanent = false
-		tell(integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_FAILED, "found the query too heavy, though it asks for few devices.",
+		tell(integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_FAILED, "found the query too heavy, "+about.heavy+".",
 			"It is tried again. If it stays, look in the portal, under Hunting > Advanced hunting > Query resources report, for what else uses the "+
-				"tenant's share, or set device_source.kind to KIND_MACHINES.")
+				"tenant's share, "+about.heavyRemedy+".")
 	case strings.Contains(words, "failed to resolve table") && strings.Contains(words, "'device"):
-		tell(integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_REFUSED, "has no table of devices in this tenant.",
+		tell(integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_REFUSED, about.noTable+".",
 			"Check that the tenant has Defender for Endpoint Plan 2 (Defender for Business has no advanced hunting) and that a device is onboarded, "+
-				"or set device_source.kind to KIND_MACHINES.")
+				about.noTableRemedy+".")
 	}
 	return e
 }
