@@ -23,8 +23,10 @@ import (
 const (
 	// ledgerFormat is the version of the stored ledger.
 	ledgerFormat = 1
-	// blockCalls is how many calls are written ahead at once: at most so many count as spent and were not, after a crash.
-	blockCalls = 10
+	// mostAhead is how many calls are written ahead at once, at the most: so many count as spent and were not, after a crash. Of what is
+	// allowed in a period it is no more than a part, or a crash would spend all of it.
+	mostAhead     = 10
+	partsOfBlocks = 4
 	// longestWait is how long a poll or a closing read waits for the budget before it is refused; otherWait anything else, which must
 	// not hold those up.
 	longestWait = time.Minute
@@ -242,8 +244,18 @@ func (b *budget) load(ctx context.Context) error {
 	return nil
 }
 
+// block returns how many calls are written ahead at once.
+func (b *budget) block() int {
+	ahead := mostAhead
+	for _, a := range b.allowances {
+		ahead = min(ahead, max(a.Calls/partsOfBlocks, 1))
+	}
+	return ahead
+}
+
 // writeAhead makes a block durable before the first of its calls is made.
 func (b *budget) writeAhead(ctx context.Context, now time.Time) error {
+	ahead := b.block()
 	b.mu.Lock()
 	next := &storev1.Ledger{Format: ledgerFormat}
 	for i, block := range b.ledger.GetBlocks() {
@@ -255,7 +267,7 @@ func (b *budget) writeAhead(ctx context.Context, now time.Time) error {
 			next.Blocks = append(next.Blocks, block)
 		}
 	}
-	next.Blocks = append(next.Blocks, &storev1.Ledger_Block{Time: timestamppb.New(now), Calls: blockCalls})
+	next.Blocks = append(next.Blocks, &storev1.Ledger_Block{Time: timestamppb.New(now), Calls: int64(ahead)})
 	revision := b.revision
 	b.mu.Unlock()
 
@@ -270,7 +282,7 @@ func (b *budget) writeAhead(ctx context.Context, now time.Time) error {
 		}
 		return fmt.Errorf("write the budget's ledger: %w", err)
 	}
-	b.ledger, b.revision, b.ahead = next, revision, blockCalls
+	b.ledger, b.revision, b.ahead = next, revision, ahead
 	return nil
 }
 

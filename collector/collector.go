@@ -50,8 +50,15 @@ type Collector struct {
 	damaged    bool          // somebody found the journal damaged
 	clock      time.Duration // Microsoft's clock less this machine's
 	now        Snapshot
-	changed    chan struct{}           // closed and made anew when now changes
-	setAside   context.CancelCauseFunc // ends the read under way, or one that is over; nil before the first
+	changed    chan struct{}          // closed and made anew when now changes
+	questions  map[[16]byte]*question // what telemetry is asked, without an answer in the journal
+	answered   map[[16]byte]time.Time // those that were answered of late, and when
+	// telemetryDone says that asking telemetry came to its end, telemetryFailed how it failed; the collector's goroutine takes note.
+	telemetryDone   bool
+	telemetryFailed error
+	setAside        context.CancelCauseFunc // ends the read under way, or one that is over; nil before the first
+
+	background sync.WaitGroup // what asks telemetry
 
 	// All that follows belongs to the collector's goroutine.
 	source     Source
@@ -88,6 +95,8 @@ func newCollector(m *Manager, record *storev1.Record) *Collector {
 		closings:  map[*Member]struct{}{},
 		reaching:  map[*Member]struct{}{},
 		interest:  map[string]int{},
+		questions: map[[16]byte]*question{},
+		answered:  map[[16]byte]time.Time{},
 		changed:   make(chan struct{}),
 	}
 	c.now.state = stateOf(record)
@@ -104,6 +113,7 @@ func (c *Collector) Done() <-chan struct{} { return c.done }
 // run collects until ctx ends. What fails in the store is tried again, from recovering the journal on.
 func (c *Collector) run(ctx context.Context) {
 	defer close(c.done)
+	defer c.background.Wait()
 	defer c.disconnect()
 	wait := c.settings.RetryMin
 	for ctx.Err() == nil {
@@ -140,6 +150,7 @@ func (c *Collector) work(ctx context.Context) error {
 		if c.foundDamaged() {
 			return &storeError{store.ErrDamaged}
 		}
+		c.noteTelemetry()
 		c.tellNextPoll()
 		c.tellCoverage()
 		step, at := c.next(time.Now())
@@ -257,7 +268,7 @@ func (c *Collector) connect() error {
 	if record.GetIntegration().GetPaused() {
 		c.lookAway()
 	}
-	for _, g := range []*gate{&c.plan.alertGate, &c.plan.devicesGate} {
+	for _, g := range []*gate{&c.plan.alertGate, &c.plan.devicesGate, &c.plan.telemetryGate} {
 		if g.retired {
 			*g = gate{}
 		}

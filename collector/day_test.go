@@ -57,8 +57,9 @@ type metered struct {
 	spend defender.SpendFunc
 }
 
-func (m *metered) Alerts() defender.AlertSource   { return m }
-func (m *metered) Devices() defender.DeviceSource { return m }
+func (m *metered) Alerts() defender.AlertSource        { return m }
+func (m *metered) Devices() defender.DeviceSource      { return m }
+func (m *metered) Telemetry() defender.TelemetrySource { return nil }
 
 func (m *metered) pages(ctx context.Context, n int, poll string) error {
 	for range n {

@@ -104,6 +104,7 @@ func (m *Member) Leave() {
 	delete(c.members, m)
 	delete(c.closings, m)
 	delete(c.reaching, m)
+	c.withdraw(m)
 	for _, k := range m.keys {
 		if c.interest[k]--; c.interest[k] == 0 {
 			delete(c.interest, k)

@@ -31,6 +31,9 @@ type Settings struct {
 	// DeviceInterval lies between two look-ups of the devices while a stream asks for Actors; DeviceRefresh is the least time
 	// between two, for an Actor that no device fitted.
 	DeviceInterval, DeviceRefresh time.Duration
+	// HuntingInterval is the least time between two times that telemetry is asked for all streams together; HuntingLimit is how long a
+	// verdict waits for it.
+	HuntingInterval, HuntingLimit time.Duration
 	// RetryMin and RetryMax bound the growing wait after a failure that Microsoft gave no time for.
 	RetryMin, RetryMax time.Duration
 	// RetryPermanent is the wait after a failure that only an operator can mend, at Microsoft or here.
@@ -70,6 +73,8 @@ func DefaultSettings() Settings {
 		ClosingLimit:    15 * time.Minute,
 		DeviceInterval:  5 * time.Minute,
 		DeviceRefresh:   time.Minute,
+		HuntingInterval: 30 * time.Second,
+		HuntingLimit:    3 * time.Minute,
 		RetryMin:        time.Second,
 		RetryMax:        time.Minute,
 		RetryPermanent:  time.Minute,
@@ -84,7 +89,9 @@ func DefaultSettings() Settings {
 			// Microsoft: 100 a minute and 1,500 an hour.
 			defender.LimitEndpoint: {{Period: time.Minute, Calls: 80, Reserve: 16}, {Period: time.Hour, Calls: 1200, Reserve: 240}},
 			// Microsoft: at least 45 a minute, and processor time.
-			defender.LimitHunting: {{Period: time.Minute, Calls: 36, Reserve: 8}},
+			defender.LimitHunting: {{Period: time.Minute, Calls: 27, Reserve: 8}},
+			// Of the same limit; processor time, which Microsoft shares out by the quarter of an hour, is what these cost.
+			defender.LimitTelemetry: {{Period: time.Minute, Calls: 9}, {Period: time.Hour, Calls: 120}},
 			// Microsoft does not say. One answer has a whole range.
 			defender.LimitSIEM: {{Period: time.Minute, Calls: 60, Reserve: 12}},
 		},
@@ -97,6 +104,8 @@ type Source interface {
 	Alerts() defender.AlertSource
 	// Devices is where its devices are read; nil where it has no device source.
 	Devices() defender.DeviceSource
+	// Telemetry is where traces of attacks are looked for; nil where its API has none.
+	Telemetry() defender.TelemetrySource
 	// Close lets go of its connections.
 	Close()
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	storev1 "defender-integration/gen/defender/integration/store/v1"
+	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
 
 // plan is when what is due. It belongs to the collector's goroutine.
@@ -25,6 +26,10 @@ type plan struct {
 	saved       time.Time // polled_through as it was last made durable
 	alertGate   gate
 	devicesGate gate
+
+	telemetry     time.Time              // when telemetry was last asked
+	telemetryGate gate                   // and what keeps it from being asked again
+	unanswered    *integrationv1.Problem // why it did not answer then
 }
 
 // gate keeps calls back after a failure.
@@ -46,7 +51,7 @@ func newPlan(settings Settings, now time.Time) plan {
 
 // release opens the gates, since what they rest on may have been mended. What Microsoft said holds for the application still.
 func (p *plan) release(sameApplication bool) {
-	for _, g := range []*gate{&p.alertGate, &p.devicesGate} {
+	for _, g := range []*gate{&p.alertGate, &p.devicesGate, &p.telemetryGate} {
 		if !g.told || !sameApplication {
 			*g = gate{}
 		}
@@ -111,6 +116,9 @@ func (c *Collector) next(now time.Time) (step, time.Time) {
 			if c.source.Devices() != nil && len(c.interest) > 0 {
 				gated(c.lookUp, c.devicesDue(), c.plan.devicesGate)
 			}
+			if due, ok := c.questionsDue(); ok {
+				gated(c.askTelemetry, due, c.plan.telemetryGate)
+			}
 			for i, r := range c.settings.Rereads {
 				gated(func(ctx context.Context) error { return c.reread(ctx, i) }, c.plan.rereads[i].Add(r.Interval), c.plan.alertGate)
 			}
@@ -118,6 +126,9 @@ func (c *Collector) next(now time.Time) (step, time.Time) {
 	}
 	if len(c.fresh) > 0 && c.now.Devices != nil {
 		propose(c.appendFresh, now)
+	}
+	if due, ok := c.answersDue(now); ok {
+		propose(c.appendAnswers, due)
 	}
 	propose(c.trim, c.plan.trim)
 	return first, at

@@ -105,7 +105,8 @@ type pages struct {
 func (s *pages) Alerts() defender.AlertSource { return s }
 
 // Devices returns none.
-func (s *pages) Devices() defender.DeviceSource { return nil }
+func (s *pages) Devices() defender.DeviceSource      { return nil }
+func (s *pages) Telemetry() defender.TelemetrySource { return nil }
 
 // Close does nothing.
 func (s *pages) Close() {}

@@ -131,6 +131,8 @@ const (
 	// LimitHunting is 45 calls a minute, in small tenants, of advanced hunting over Graph
 	// (https://learn.microsoft.com/en-us/graph/api/resources/security-api-overview).
 	LimitHunting Limit = "hunting"
+	// LimitTelemetry is what of the same limit is spent on looking for the traces of attacks, which costs more processor time.
+	LimitTelemetry Limit = "telemetry"
 	// LimitSIEM is what this service allows itself of the SIEM API, whose limit is not documented.
 	LimitSIEM Limit = "siem"
 )

@@ -100,6 +100,9 @@ func LimitsOf(integration *integrationv1.Integration) []Limit {
 	if devices := LimitOfDevices(integration.GetDeviceSource().GetKind()); devices != "" && devices != limits[0] {
 		limits = append(limits, devices)
 	}
+	if integration.GetApi() == integrationv1.Api_API_GRAPH_SECURITY {
+		limits = append(limits, LimitTelemetry)
+	}
 	return limits
 }
 

@@ -54,6 +54,26 @@ func machineOfActor(actor *integrationv1.Actor) *Actor {
 // ID returns the Actor's id in the request.
 func (a *Actor) ID() string { return a.actorID }
 
+// Names returns the Actor's names, in the form that is compared: the fully qualified ones, and those without a domain. A short name that is
+// the first label of one of the full ones is left out.
+func (a *Actor) Names() (full, short []string) {
+	labels := map[string]bool{}
+	for _, n := range slices.Concat(a.full, a.alternates) {
+		if n.full() {
+			full = append(full, n.folded)
+			labels[firstLabel(n.folded)] = true
+		}
+	}
+	for _, n := range slices.Concat(a.labels, a.alternates) {
+		if !n.full() && !labels[n.folded] {
+			short = append(short, n.folded)
+		}
+	}
+	slices.Sort(full)
+	slices.Sort(short)
+	return slices.Compact(full), slices.Compact(short)
+}
+
 // MatchDevice returns by what the Actor and the device are the same machine, the strongest first; nothing where they are not.
 //
 // Ids are compared exactly. Of host_name and fq_host_name, a full name is compared with the device's full name; only where one of

@@ -55,6 +55,7 @@ func attribute(t *traces, c *clues, foreign func(device string) bool) *integrati
 	add(compare(integrationv1.TraceCriterion_TRACE_CRITERION_USER, t.accounts, c.accounts, foreign, sameAccount))
 	add(compare(integrationv1.TraceCriterion_TRACE_CRITERION_TECHNIQUE, t.techniques, c.techniques, foreign, sameTechnique))
 	add(compare(integrationv1.TraceCriterion_TRACE_CRITERION_TITLE, t.titles, c.titles, foreign, sameText))
+	add(compare(integrationv1.TraceCriterion_TRACE_CRITERION_REMOTE_ADDRESS, t.addresses, c.addresses, foreign, sameText))
 
 	confidence, by := confidenceOf(list)
 	leftOut := 0

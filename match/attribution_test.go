@@ -24,6 +24,7 @@ const (
 	byUser        = integrationv1.TraceCriterion_TRACE_CRITERION_USER
 	byTechnique   = integrationv1.TraceCriterion_TRACE_CRITERION_TECHNIQUE
 	byTitle       = integrationv1.TraceCriterion_TRACE_CRITERION_TITLE
+	byRemote      = integrationv1.TraceCriterion_TRACE_CRITERION_REMOTE_ADDRESS
 
 	isMet         = integrationv1.TraceComparison_RESULT_MET
 	notMet        = integrationv1.TraceComparison_RESULT_NOT_MET
@@ -119,6 +120,17 @@ func TestAttributionByEachCriterion(t *testing.T) {
 		alert.Title = title
 		return alert
 	}
+	spokeTo := func(addresses ...string) *integrationv1.Traces {
+		return &integrationv1.Traces{RemoteAddresses: addresses}
+	}
+	ipEvidence := func(address string) *integrationv1.Evidence {
+		return &integrationv1.Evidence{Detail: &integrationv1.Evidence_Ip{Ip: &integrationv1.IpEvidence{IpAddress: address}}}
+	}
+	connection := func(address string) *integrationv1.Evidence {
+		return &integrationv1.Evidence{Detail: &integrationv1.Evidence_NetworkConnection{NetworkConnection: &integrationv1.NetworkConnectionEvidence{
+			SourceAddress: ipEvidence("10.0.0.5"), DestinationAddress: ipEvidence(address),
+		}}}
+	}
 	tests := []struct {
 		name   string
 		traces *integrationv1.Traces
@@ -127,6 +139,12 @@ func TestAttributionByEachCriterion(t *testing.T) {
 		want   integrationv1.TraceComparison_Result
 		path   string
 	}{
+		{"an address", spokeTo("203.0.113.9", "203.0.113.10"), alertOnA(ipEvidence("203.0.113.10")), byRemote, isMet, "/evidence/0"},
+		{"an address in another form", spokeTo("2001:db8::1"), alertOnA(ipEvidence("2001:0db8:0::1")), byRemote, isMet, "/evidence/0"},
+		{"an address of a connection", spokeTo("203.0.113.9"), alertOnA(connection("203.0.113.9")), byRemote, isMet, "/evidence/0"},
+		{"the address that a connection came from", spokeTo("10.0.0.5"), alertOnA(connection("203.0.113.9")), byRemote, notMet, "/evidence/0"},
+		{"another address", spokeTo("203.0.113.9"), alertOnA(ipEvidence("203.0.113.90")), byRemote, notMet, "/evidence/0"},
+		{"no address", spokeTo("203.0.113.9"), alertOnA(), byRemote, notComparable, ""},
 		{"the process at its time", processTrace(own), alertOnA(running(4711, 0)), byProcess, isMet, "/evidence/0"},
 		{"within two seconds after", processTrace(own), alertOnA(running(4711, 2*time.Second)), byProcess, isMet, "/evidence/0"},
 		{"within two seconds before", processTrace(own), alertOnA(running(4711, -2*time.Second)), byProcess, isMet, "/evidence/0"},
@@ -405,6 +423,10 @@ func TestConfidence(t *testing.T) {
 		},
 		byTechnique: func(a attack) { a.traces.MitreTechniques, a.alert.MitreTechniques = []string{"T1"}, []string{"T1"} },
 		byTitle:     func(a attack) { a.traces.ExpectedTitles, a.alert.Title = []string{"title"}, "title" },
+		byRemote: func(a attack) {
+			a.traces.RemoteAddresses = []string{"203.0.113.9"}
+			a.alert.Evidence = append(a.alert.Evidence, &integrationv1.Evidence{Detail: &integrationv1.Evidence_Ip{Ip: &integrationv1.IpEvidence{IpAddress: "203.0.113.9"}}})
+		},
 	}
 	type set []integrationv1.TraceCriterion
 	tests := []struct {
@@ -413,6 +435,8 @@ func TestConfidence(t *testing.T) {
 	}{
 		{nil, deviceOnly},
 		{set{byTitle}, weak},
+		{set{byRemote}, weak},
+		{set{byRemote, byName}, weak},
 		{set{byTechnique}, weak},
 		{set{byTechnique, byTitle}, weak},
 		{set{byUser}, weak},

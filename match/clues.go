@@ -25,6 +25,7 @@ type clues struct {
 	paths, names       []clue[string]
 	accounts           []clue[account]
 	techniques, titles []clue[string]
+	addresses          []clue[string]
 	// devices are the ids that its evidence bears, one for each piece that bears one.
 	devices []string
 	// values returns which values there are, read when it is first asked for.
@@ -61,6 +62,7 @@ const (
 	memberSHA1        = "/Sha1"
 	memberMD5         = "/Md5"
 	memberUserName    = "/UserName"
+	memberIPAddress   = "/IpAddress"
 )
 
 // readClues reads what an alert tells of an attack: the alert itself, its evidence, and what stands inside of malware.
@@ -112,6 +114,10 @@ func (r cluesReader) addEvidence(l located) {
 		r.addFile(s, detail.File.GetFileDetails())
 	case *integrationv1.Evidence_User:
 		r.addAccount(s, detail.User.GetUserAccount())
+	case *integrationv1.Evidence_Ip:
+		r.addAddress(s, detail.Ip.GetIpAddress())
+	case *integrationv1.Evidence_NetworkConnection:
+		r.addAddress(s, detail.NetworkConnection.GetDestinationAddress().GetIp().GetIpAddress())
 	case *integrationv1.Evidence_FileHash:
 		// The hash of what is signed in a file is another than the file's.
 		if foldText(detail.FileHash.GetAlgorithm()) != "sha256ac" {
@@ -156,6 +162,12 @@ func (r cluesReader) addHashes(s source, file *integrationv1.FileDetails) {
 func (r cluesReader) addHash(s source, member, given string) {
 	if folded := foldHash(given); folded != "" {
 		r.hashes = append(r.hashes, clue[string]{folded, given, r.at(s, member), s.device})
+	}
+}
+
+func (r cluesReader) addAddress(s source, given string) {
+	if a, ok := parseAddress(given); ok {
+		r.addresses = append(r.addresses, clue[string]{addressKey(a.addr), given, r.at(s, memberIPAddress), s.device})
 	}
 }
 

@@ -25,6 +25,7 @@ type traces struct {
 	paths, names       []traced[string]
 	accounts           []traced[account]
 	techniques, titles []traced[string]
+	addresses          []traced[string]
 }
 
 // newTraces reads the traces of an Actor; nil where there is nothing to compare. What cannot be read is passed over.
@@ -52,8 +53,13 @@ func newTraces(given *integrationv1.Traces) *traces {
 	for _, title := range given.GetExpectedTitles() {
 		t.titles = appendText(t.titles, foldText(title), title)
 	}
+	for _, remote := range given.GetRemoteAddresses() {
+		if a, ok := parseAddress(remote); ok {
+			t.addresses = append(t.addresses, traced[string]{addressKey(a.addr), remote})
+		}
+	}
 	if len(t.processes)+len(t.parents)+len(t.hashes)+len(t.commandLines)+len(t.paths)+len(t.names)+
-		len(t.accounts)+len(t.techniques)+len(t.titles) == 0 {
+		len(t.accounts)+len(t.techniques)+len(t.titles)+len(t.addresses) == 0 {
 		return nil
 	}
 	return t

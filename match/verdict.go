@@ -29,6 +29,8 @@ type Case struct {
 	OnTime time.Duration
 	// MinConfidence is how surely an alert must be about the attack to count; where it is not set, as DefaultMinConfidence says.
 	MinConfidence integrationv1.Confidence
+	// Telemetry is what telemetry holds of the attack; nil where it was not asked.
+	Telemetry *integrationv1.Telemetry
 }
 
 // Judged is an alert that matches an Actor, with what was found about its last revision.
@@ -82,23 +84,29 @@ const maxCountingIDs = 100
 // PREVENTED; everything else makes DETECTED, or DETECTED_LATE where every alert that counts is late.
 //
 // Where none counts, the verdict is CANNOT_JUDGE if collecting is not proven complete, if alerts lie in the window that would count were
-// they not ambiguous, or if the device was not surely there to be seen; else MISSED.
+// they not ambiguous, or if the device was not surely there to be seen; else MISSED. Before any of these comes what telemetry holds of the
+// attack, as surely as an alert would have to be about it: a block that fits its traces makes PREVENTED, and else a row that does LOGGED. That
+// it holds nothing changes no verdict.
 func Judge(c Case) *integrationv1.ActorVerdict {
 	s := c.sift()
-	verdict := &integrationv1.ActorVerdict{ActorId: c.ActorID}
+	verdict := &integrationv1.ActorVerdict{ActorId: c.ActorID, Telemetry: c.Telemetry}
 	if len(s.counting) > 0 {
 		c.judgeSeen(verdict, s.counting)
 		return verdict
 	}
 	verdict.Device = c.Resolution.Preferred
+	if row := c.decidingRow(); row != nil {
+		c.judgeLogged(verdict, row)
+		return verdict
+	}
 	if reason, why := c.cannotJudge(s); reason != integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_UNSPECIFIED {
 		verdict.Verdict = integrationv1.Verdict_VERDICT_CANNOT_JUDGE
 		verdict.CannotJudgeReason = reason
-		verdict.Explanation = c.explainCannotJudge(s, why)
+		verdict.Explanation = c.explainCannotJudge(s, why) + explainNoRows(c.Telemetry)
 		return verdict
 	}
 	verdict.Verdict = integrationv1.Verdict_VERDICT_MISSED
-	verdict.Explanation = c.explainMissed(s)
+	verdict.Explanation = c.explainMissed(s) + explainNoRows(c.Telemetry)
 	return verdict
 }
 

@@ -106,6 +106,10 @@ func (f *serveFlags) reading(flags *flagSet) {
 		"given several times; in the environment, with commas between. Default: 10m=2h and 1h=24h")
 	flags.DurationVar(&f.collecting.ClosingInterval, "closing-interval", f.collecting.ClosingInterval, "begin closing reads of an integration at most this often")
 	flags.DurationVar(&f.collecting.ClosingLimit, "closing-limit", f.collecting.ClosingLimit, "try a closing read for this long before streams complete without one")
+	flags.DurationVar(&f.collecting.HuntingInterval, "hunting-interval", f.collecting.HuntingInterval,
+		"ask telemetry at most this often for all streams of an integration together")
+	flags.DurationVar(&f.collecting.HuntingLimit, "hunting-limit", f.collecting.HuntingLimit,
+		"let a verdict wait this long for what telemetry holds, where a stream asked for that")
 	flags.DurationVar(&f.collecting.DeviceInterval, "device-interval", f.collecting.DeviceInterval, "look up devices this often while a stream asks for Actors")
 	flags.DurationVar(&f.collecting.RetryMin, "retry-min", f.collecting.RetryMin,
 		"wait about this long after a failure for which Microsoft named no time, and twice as long after each that follows")
@@ -127,6 +131,7 @@ func (f *serveFlags) options() (app.Options, error) {
 		{"drain-timeout", f.server.DrainTimeout}, {"unread-limit", f.server.UnreadLimit},
 		{"poll-fast", c.FastInterval}, {"poll-slow", c.SlowInterval}, {"poll-overlap", c.Overlap},
 		{"closing-interval", c.ClosingInterval}, {"closing-limit", c.ClosingLimit},
+		{"hunting-interval", c.HuntingInterval}, {"hunting-limit", c.HuntingLimit},
 		{"device-interval", c.DeviceInterval}, {"retention-age", c.RetentionAge}, {"trim-interval", c.TrimInterval},
 		{"retry-min", c.RetryMin}, {"retry-max", c.RetryMax}, {"retry-permanent", c.RetryPermanent},
 	} {

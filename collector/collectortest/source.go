@@ -25,6 +25,9 @@ type Source struct {
 	// WantedOnly makes the device source one that tells of the devices that are asked for by their full names alone.
 	WantedOnly bool
 
+	// Traces answers what is asked of telemetry, after a call was spent; nil takes telemetry away.
+	Traces func(context.Context, []*defender.TelemetryQuestion) ([]*integrationv1.Telemetry, error)
+
 	mu      sync.Mutex
 	spend   defender.SpendFunc
 	served  []served
@@ -114,6 +117,27 @@ func (s *Source) Devices() defender.DeviceSource {
 		return nil
 	}
 	return s
+}
+
+// Telemetry returns the source itself, or nil where it has none.
+func (s *Source) Telemetry() defender.TelemetrySource {
+	if s.Traces == nil {
+		return nil
+	}
+	return s
+}
+
+// FindTraces asks Traces.
+func (s *Source) FindTraces(ctx context.Context, questions []*defender.TelemetryQuestion) ([]*integrationv1.Telemetry, error) {
+	s.mu.Lock()
+	spend := s.spend
+	s.mu.Unlock()
+	if spend != nil {
+		if err := spend(ctx, defender.LimitTelemetry); err != nil {
+			return nil, err
+		}
+	}
+	return s.Traces(ctx, questions)
 }
 
 // Close does nothing.

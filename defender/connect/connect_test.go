@@ -42,7 +42,7 @@ func newWorld(t *testing.T, options defendertest.Options) *world {
 	}
 	t.Cleanup(func() { _ = server.Close() })
 	w := &world{server: server, tenant: server.AddTenant(tenantID)}
-	w.app = w.tenant.AddApplication(clientID, plantedSecret, "SecurityAlert.Read.All", "Machine.Read.All")
+	w.app = w.tenant.AddApplication(clientID, plantedSecret, "SecurityAlert.Read.All", "Machine.Read.All", "ThreatHunting.Read.All")
 	protocol := integrationv1.Protocol_PROTOCOL_HTTP
 	var trust *integrationv1.Trust
 	if options.TLS {
@@ -162,6 +162,31 @@ func TestNoDeviceSource(t *testing.T) {
 	}
 }
 
+// Telemetry is asked with the tokens for alerts, over Microsoft Graph alone.
+func TestTelemetry(t *testing.T) {
+	w := newWorld(t, defendertest.Options{})
+	attacked := w.tenant.PutEvent(defendertest.Event{
+		DNSName: "ws-1.contoso.test", Action: "AsrLsassCredentialTheftBlocked", By: defendertest.EventProcess{CommandLine: "evil.exe --steal"},
+	})
+	answers, err := w.connect(t).Telemetry().FindTraces(t.Context(), []*defender.TelemetryQuestion{{
+		Since: attacked.Time.Add(-time.Minute), Through: attacked.Time, DeviceIDs: []string{attacked.DeviceID},
+		Traces: &integrationv1.Traces{Processes: []*integrationv1.ProcessTrace{{CommandLine: `C:\evil.exe "--steal"`}}},
+	}})
+	if err != nil || len(answers) != 1 || len(answers[0].GetRows()) != 1 || !answers[0].GetRows()[0].GetBlocked() {
+		t.Errorf("answers are %v, error %v", answers, err)
+	}
+	if made := len(w.server.Calls(defendertest.OnRoute(defendertest.RouteToken))); made != 1 {
+		t.Errorf("%d tokens were asked for, want one", made)
+	}
+	for _, api := range []integrationv1.Api{integrationv1.Api_API_DEFENDER_FOR_ENDPOINT, integrationv1.Api_API_SIEM} {
+		w := newWorld(t, defendertest.Options{})
+		w.config.Integration.Api = api
+		if source := w.connect(t).Telemetry(); source != nil {
+			t.Errorf("%s has the source of telemetry %v", api, source)
+		}
+	}
+}
+
 // short writes stages as "LINK TARGET RESULT" without prefixes; those that passed, and those that the settings leave out, are left out.
 func short(stages []*integrationv1.ConnectivityStage) string {
 	var lines []string
@@ -181,7 +206,7 @@ func TestConnectivity(t *testing.T) {
 	const (
 		retiring = "LIFECYCLE DEVICE_SOURCE WARNED"
 		noToken  = "TOKEN API FAILED; PERMISSIONS API SKIPPED; ALERTS API SKIPPED; TOKEN DEVICE_SOURCE SKIPPED; PERMISSIONS DEVICE_SOURCE SKIPPED; " +
-			"DEVICES DEVICE_SOURCE SKIPPED; CLOCK UNSPECIFIED SKIPPED; QUOTA UNSPECIFIED SKIPPED; "
+			"DEVICES DEVICE_SOURCE SKIPPED; TELEMETRY API SKIPPED; CLOCK UNSPECIFIED SKIPPED; QUOTA UNSPECIFIED SKIPPED; "
 	)
 	tests := []struct {
 		name   string
@@ -200,25 +225,49 @@ func TestConnectivity(t *testing.T) {
 		}, noToken + retiring, []string{"AADSTS90002", "tenant"}},
 		{
 			"no role for alerts", func(w *world) { w.app.SetRoles("Machine.Read.All") },
-			"PERMISSIONS API FAILED; ALERTS API SKIPPED; CLOCK UNSPECIFIED SKIPPED; QUOTA UNSPECIFIED SKIPPED; " + retiring,
+			"PERMISSIONS API FAILED; ALERTS API SKIPPED; TELEMETRY API SKIPPED; CLOCK UNSPECIFIED SKIPPED; QUOTA UNSPECIFIED SKIPPED; " + retiring,
 			[]string{"SecurityAlert.Read.All", "grant admin consent", "none at all"},
 		},
 		{
-			"no role for devices", func(w *world) { w.app.SetRoles("SecurityAlert.Read.All") },
+			"no role for devices", func(w *world) { w.app.SetRoles("SecurityAlert.Read.All", "ThreatHunting.Read.All") },
 			"PERMISSIONS DEVICE_SOURCE FAILED; DEVICES DEVICE_SOURCE SKIPPED; " + retiring,
 			[]string{"Machine.Read.All", "WindowsDefenderATP", "KIND_NONE"},
 		},
 		{
-			"a role that can write", func(w *world) { w.app.SetRoles("SecurityAlert.ReadWrite.All", "Machine.Read.All") },
+			"a role that can write", func(w *world) {
+				w.app.SetRoles("SecurityAlert.ReadWrite.All", "Machine.Read.All", "ThreatHunting.Read.All")
+			},
 			"PERMISSIONS API WARNED; " + retiring, []string{"more than is needed"},
 		},
+		{
+			"no role for telemetry", func(w *world) { w.app.SetRoles("SecurityAlert.Read.All", "Machine.Read.All") },
+			"TELEMETRY API WARNED; " + retiring, []string{"ThreatHunting.Read.All", "grant admin consent", "rest on alerts alone"},
+		},
+		{
+			"no table of telemetry", func(w *world) { w.tenant.RemoveTable(defendertest.TableNetworkEvents) },
+			"TELEMETRY API WARNED; " + retiring, []string{"no table DeviceNetworkEvents; the others", "Plan 2"},
+		},
+		{
+			"no tables of telemetry at all", func(w *world) {
+				for _, table := range []string{defendertest.TableEvents, defendertest.TableProcessEvents, defendertest.TableFileEvents, defendertest.TableNetworkEvents} {
+					w.tenant.RemoveTable(table)
+				}
+			},
+			"TELEMETRY API WARNED; " + retiring, []string{"no table of events in this tenant", "rest on alerts alone"},
+		},
+		{"telemetry fails", func(w *world) {
+			w.server.Inject(defendertest.Fault{Route: defendertest.RouteHunting, After: 1, Respond: defendertest.Respond(500, nil, `{}`)})
+		}, "TELEMETRY API FAILED; " + retiring, []string{"advanced hunting failed (HTTP status 500)"}},
+		{"telemetry is throttled", func(w *world) {
+			w.server.Inject(defendertest.Fault{Route: defendertest.RouteHunting, Respond: defendertest.Throttle(429, "")})
+		}, "TELEMETRY API FAILED; QUOTA UNSPECIFIED SKIPPED; " + retiring, []string{"less often"}},
 		{
 			"no device source", func(w *world) { w.config.Integration.DeviceSource.Kind = integrationv1.DeviceSource_KIND_NONE },
 			"", []string{"cannot be judged"},
 		},
 		{"throttled", func(w *world) {
 			w.server.Inject(defendertest.Fault{Route: defendertest.RouteAlerts, Respond: defendertest.Respond(429, http.Header{"Retry-After": {"3"}}, `{}`)})
-		}, "ALERTS API FAILED; CLOCK UNSPECIFIED SKIPPED; QUOTA UNSPECIFIED SKIPPED; " + retiring, []string{"less often"}},
+		}, "ALERTS API FAILED; TELEMETRY API SKIPPED; CLOCK UNSPECIFIED SKIPPED; QUOTA UNSPECIFIED SKIPPED; " + retiring, []string{"less often"}},
 		{
 			"clock a minute off", func(w *world) { w.server.SetClockOffset(time.Minute) },
 			"CLOCK UNSPECIFIED WARNED; " + retiring, []string{"behind Microsoft's"},
@@ -230,7 +279,7 @@ func TestConnectivity(t *testing.T) {
 		{
 			"nothing there", func(w *world) { _ = w.server.Close() },
 			"TCP AUTHORIZATION FAILED; TCP API SKIPPED; TOKEN API SKIPPED; PERMISSIONS API SKIPPED; ALERTS API SKIPPED; TCP DEVICE_SOURCE SKIPPED; " +
-				"TOKEN DEVICE_SOURCE SKIPPED; PERMISSIONS DEVICE_SOURCE SKIPPED; DEVICES DEVICE_SOURCE SKIPPED; CLOCK UNSPECIFIED SKIPPED; QUOTA UNSPECIFIED SKIPPED; " + retiring,
+				"TOKEN DEVICE_SOURCE SKIPPED; PERMISSIONS DEVICE_SOURCE SKIPPED; DEVICES DEVICE_SOURCE SKIPPED; TELEMETRY API SKIPPED; CLOCK UNSPECIFIED SKIPPED; QUOTA UNSPECIFIED SKIPPED; " + retiring,
 			[]string{"refuses the connection", "Not tried: TCP of the authorization host failed"},
 		},
 	}

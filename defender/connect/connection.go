@@ -16,6 +16,7 @@ import (
 
 	"defender-integration/defender"
 	"defender-integration/defender/entra"
+	"defender-integration/defender/hunting"
 	"defender-integration/defender/outbound"
 	"defender-integration/defender/secretsdir"
 	storev1 "defender-integration/gen/defender/integration/store/v1"
@@ -58,6 +59,8 @@ type Connection struct {
 	alertSource  alertSource
 	deviceTokens *entra.Source
 	deviceSource deviceSource
+	// telemetry is nil where the API's application cannot hunt.
+	telemetry *hunting.Source
 
 	// close lets go of what the connection holds.
 	close []func()
@@ -142,6 +145,7 @@ func (c *Connection) open() error {
 		return err
 	}
 	c.alertSource = c.newAlertSource(client)
+	c.telemetry = c.newTelemetrySource()
 	if c.devices.GetEndpoint() == nil {
 		return nil
 	}
@@ -224,6 +228,15 @@ func (c *Connection) Devices() defender.DeviceSource {
 		return nil
 	}
 	return c.deviceSource
+}
+
+// Telemetry returns the source of telemetry; nil where the integration's API has none. That there is one does not say that the
+// application may use it.
+func (c *Connection) Telemetry() defender.TelemetrySource {
+	if c.telemetry == nil {
+		return nil
+	}
+	return c.telemetry
 }
 
 // Close closes connections that are idle, and gives back the tokens.

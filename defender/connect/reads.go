@@ -103,9 +103,9 @@ func (t *test) clock(needs *stage) {
 }
 
 // quota tells how many calls are left, by this service's budget and by what the reads met.
-func (t *test) quota(alerts, devices *stage) {
+func (t *test) quota(alerts *stage, others ...*stage) {
 	t.run(integrationv1.ConnectivityStage_LINK_QUOTA, noTarget, nil, func(_ context.Context, s *stage) {
-		for _, read := range []*stage{alerts, devices} {
+		for _, read := range append([]*stage{alerts}, others...) {
 			switch read.GetReason() {
 			case integrationv1.ErrorReason_ERROR_REASON_BUDGET_SPENT, integrationv1.ErrorReason_ERROR_REASON_THROTTLED:
 				skip(s, read, "Nothing more is told")

@@ -21,6 +21,9 @@ import (
 // (https://learn.microsoft.com/en-us/graph/api/resources/security-api-overview); what takes as long is asked for in smaller parts.
 const huntingTimeout = 45 * time.Second
 
+// huntingName is what advanced hunting is called, for an operator.
+const huntingName = "Microsoft Graph's advanced hunting"
+
 // alertSource is an API's source of alerts.
 type alertSource interface {
 	defender.AlertSource
@@ -62,11 +65,28 @@ func (c *Connection) newDeviceSource() deviceSource {
 		limit: defender.LimitOfDevices(c.devices.GetKind()), permissions: c.devices.GetPermissions(), lifecycle: c.devices.GetLifecycle(),
 	}
 	if c.devices.GetKind() == integrationv1.DeviceSource_KIND_HUNTING {
-		config.name, config.client = "Microsoft Graph's advanced hunting", c.client(huntingTimeout)
+		config.name, config.client = huntingName, c.client(huntingTimeout)
 		return hunting.NewSource(c.api(config), place.GetApiVersion())
 	}
 	config.client = c.client(0)
 	return machines.NewSource(c.api(config), place.GetApiVersion())
+}
+
+// newTelemetrySource makes the source of telemetry, which is asked where alerts are read, with the same tokens; nil where that is not
+// Microsoft Graph.
+func (c *Connection) newTelemetrySource() *hunting.Source {
+	if c.integration.GetApi() != integrationv1.Api_API_GRAPH_SECURITY {
+		return nil
+	}
+	found := defender.DeviceSourceOf(c.endpoint, integrationv1.DeviceSource_KIND_HUNTING)
+	if found == nil {
+		return nil
+	}
+	place := c.integration.GetEndpoint()
+	return hunting.NewSource(c.api(apiConfig{
+		name: huntingName, place: place, client: c.client(huntingTimeout), tokens: c.alertTokens, limit: defender.LimitTelemetry,
+		permissions: found.GetPermissions(), lifecycle: found.GetLifecycle(),
+	}), place.GetApiVersion())
 }
 
 // client makes an HTTP client that takes the integration's way. headerTimeout is how long an answer is waited for; zero is the way's

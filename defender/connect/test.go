@@ -68,7 +68,7 @@ func sentence(text string) string {
 
 // Test tries each link between this service and the integration's alerts and devices, and returns what it came to, with a stage for
 // each link in the order in which they need each other. A stage that another one keeps from being tried is skipped and names it.
-// It makes at most two calls at each API, and takes at most two minutes; the end of ctx ends it sooner, and what was not tried by
+// It makes at most two calls at each API, besides those that tell which tables of telemetry there are, and takes at most two minutes; the end of ctx ends it sooner, and what was not tried by
 // then fails.
 func (c *Connection) Test(ctx context.Context) *integrationv1.ConnectivityTest {
 	began := time.Now()
@@ -86,8 +86,9 @@ func (c *Connection) Test(ctx context.Context) *integrationv1.ConnectivityTest {
 	permissions := t.permissions(apiTarget, c.endpoint.GetPermissions(), token)
 	alerts := t.alerts(firstFailed(token.failed(), permissions, toAlerts))
 	devices := t.deviceStages(toEntra, token)
+	telemetry := t.telemetry(firstFailed(alerts))
 	t.clock(causeOf(alerts))
-	t.quota(alerts, devices)
+	t.quota(alerts, devices, telemetry)
 	t.lifecycle()
 	return result(began, t.stages)
 }

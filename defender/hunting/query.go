@@ -53,7 +53,7 @@ const (
 	address
 )
 
-// condition returns what a row must fulfil to have one of the values of that kind, which stand in list.
+// condition returns what a row must fulfil to be of a device that has one of the values of that kind, which stand in list.
 func (k kind) condition(list string) string {
 	switch k {
 	case deviceID:
@@ -93,10 +93,18 @@ func valuesOf(wanted defender.Wanted) []value {
 	// label any other name is found too, and with it what only begins alike.
 	add(label, parseForeign, wanted.FullNames, wanted.ShortNames)
 	add(address, parseAddress, wanted.Addresses)
-	slices.SortFunc(values, func(x, y value) int {
-		return cmp.Or(cmp.Compare(x.kind, y.kind), cmp.Compare(x.text, y.text))
-	})
+	return sortedOnce(values)
+}
+
+// sortedOnce sorts values in place, and returns each once.
+func sortedOnce(values []value) []value {
+	slices.SortFunc(values, compareValues)
 	return slices.Compact(values)
+}
+
+// compareValues orders values as a query names them.
+func compareValues(x, y value) int {
+	return cmp.Or(cmp.Compare(x.kind, y.kind), cmp.Compare(x.text, y.text))
 }
 
 // oneQuery returns how many of the values, at least one and at most so many, go into one query.

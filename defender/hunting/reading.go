@@ -12,10 +12,10 @@ import (
 
 // Bounds of one read.
 const (
-	// maxQueries is how many queries one read makes. The collector's budget lets a look-up spend 28 calls a minute: 36, less the 8
+	// maxQueries is how many queries one read makes. The collector's budget lets a look-up spend 19 calls a minute: 27, less the 8
 	// that are kept for polls and closing reads. What cannot be finished within them would begin again, for ever; the few that are
 	// left are for calls that are made again.
-	maxQueries = 24
+	maxQueries = 16
 	// maxSplits is how often what Microsoft finds too much is halved.
 	maxSplits = 3
 	// maxMerges is how many merges are followed from one device.

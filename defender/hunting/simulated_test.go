@@ -98,7 +98,14 @@ func simulatedAnswer(tb testing.TB) []byte {
 // newSimulation returns a simulated tenant whose application has the roles, and a source that reads from it.
 func newSimulation(t *testing.T, options defendertest.HuntingOptions, roles ...string) (*defendertest.Tenant, *Source) {
 	t.Helper()
-	server, err := defendertest.New(defendertest.Options{Hunting: options})
+	_, tenant, source := newSimulationOf(t, defendertest.Options{Hunting: options}, roles...)
+	return tenant, source
+}
+
+// newSimulationOf is newSimulation with more options, and returns the server as well.
+func newSimulationOf(t *testing.T, options defendertest.Options, roles ...string) (*defendertest.Server, *defendertest.Tenant, *Source) {
+	t.Helper()
+	server, err := defendertest.New(options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +120,7 @@ func newSimulation(t *testing.T, options defendertest.HuntingOptions, roles ...s
 		t.Fatal(err)
 	}
 	hunting := defender.DeviceSourceOf(defender.Endpoints()[0], integrationv1.DeviceSource_KIND_HUNTING)
-	return tenant, NewSource(rest.NewClient(rest.Config{
+	return server, tenant, NewSource(rest.NewClient(rest.Config{
 		Name: "Advanced hunting", Base: base, HTTP: client, Tokens: entra{server, client}, UserAgent: "test",
 		Spend: func(context.Context, defender.Limit) error { return nil }, Limit: defender.LimitHunting, Permissions: hunting.GetPermissions(),
 	}), "v1.0")

@@ -8,7 +8,7 @@ import (
 const (
 	// leastValues is how many values a query asks for at the least, whatever was found too much before: with fewer, the queries of one
 	// read would not do for all.
-	leastValues = 250
+	leastValues = 320
 	// remembered is for how long it is remembered what was too much: it may have been Microsoft's bad hour.
 	remembered = time.Hour
 )

@@ -17,7 +17,7 @@ func TestSize(t *testing.T) {
 		{0, leastValues, maxValues}, // no less can be asked for
 		{0, 2000, 1000},
 		{time.Minute, 4000, 1000}, // what is less stays
-		{time.Minute, 300, leastValues},
+		{time.Minute, 400, leastValues},
 		{remembered, 0, maxValues},
 		{0, 1000, 500},
 	} {

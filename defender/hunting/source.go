@@ -1,22 +1,27 @@
-// Package hunting reads devices from the table DeviceInfo of advanced hunting, over Microsoft Graph
-// (https://learn.microsoft.com/en-us/graph/api/security-security-runhuntingquery,
-// https://learn.microsoft.com/en-us/defender-xdr/advanced-hunting-deviceinfo-table).
+// Package hunting asks advanced hunting over Microsoft Graph
+// (https://learn.microsoft.com/en-us/graph/api/security-security-runhuntingquery): for devices, of which the table DeviceInfo tells
+// (https://learn.microsoft.com/en-us/defender-xdr/advanced-hunting-deviceinfo-table), and for the traces of attacks in the tables of
+// events (see eventTables).
 package hunting
 
 import (
 	"context"
 	"net/url"
+	"time"
 
 	"defender-integration/defender"
 	"defender-integration/defender/rest"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
 
-// Source reads devices. It is safe for concurrent use.
+// Source reads devices and finds traces. It is safe for concurrent use.
 type Source struct {
 	client *rest.Client
 	run    *url.URL
-	size   size
+	// size is of look-ups of devices, traceSize of searches for traces.
+	size, traceSize size
+	// lacking are the tables of events that the tenant does not have.
+	lacking lacking
 }
 
 var _ defender.DeviceSource = (*Source)(nil)
@@ -54,4 +59,17 @@ func (s *Source) Probe(ctx context.Context) (defender.Probed, error) {
 // permits that too, but refuses [Source.Probe], for it has no DeviceInfo.
 func (s *Source) Permission(ctx context.Context) error {
 	return s.newReading(ctx, func(*integrationv1.Device) error { return nil }).ask(permissionQuery)
+}
+
+// ProbeTables asks each of the tables of events for one row of the last hour, whichever: that they can be read. It returns those that the
+// tenant does not have, which take one call more each. An empty answer is a good one.
+func (s *Source) ProbeTables(ctx context.Context) (missing []string, err error) {
+	h := s.newHunt(ctx)
+	h.tables, h.lacking = eventTables(), nil
+	for {
+		_, err := s.ask(ctx, probeTablesQuery(h.tables), ofTraces(), func([]byte, time.Time) error { return nil })
+		if !h.lacks(err) || len(h.tables) == 0 {
+			return h.lacking, err
+		}
+	}
 }

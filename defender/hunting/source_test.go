@@ -267,7 +267,7 @@ func TestYieldsErrorAndContext(t *testing.T) {
 
 // What was found too much is not asked for again, but no less than lets one read finish.
 func TestNarrowingIsRemembered(t *testing.T) {
-	for _, tt := range []struct{ fits, first, then int }{{300, 7, 4}, {130, 15, 12}} {
+	for _, tt := range []struct{ fits, first, then int }{{330, 7, 4}, {170, 15, 10}} {
 		s := newService(t, func(query string) (int, string) {
 			if strings.Count(query, ".contoso.test") > tt.fits {
 				return http.StatusGatewayTimeout, `{"error":{"code":"UnknownError","message":""}}`

@@ -129,6 +129,8 @@ func (s *session) judgedBefore(ctx context.Context) (time.Time, error) {
 // that is still there, and since says that it came after the verdict before, which was given at judged.
 func whyAmended(v *integrationv1.ActorVerdict, was given, deciding *storev1.Revision, since bool, judged time.Time) string {
 	switch {
+	case v.GetDecidingAlertId() == "" && len(v.GetTelemetry().GetRows()) > 0:
+		return "telemetry, asked at " + v.GetTelemetry().GetAskedTime().AsTime().UTC().Format(time.RFC3339) + ", holds traces of the attack"
 	case deciding != nil && since && !judged.IsZero() && deciding.GetFirstSeenTime().AsTime().After(judged):
 		return fmt.Sprintf("alert %q decides, which was first read at %s, after the verdict before", v.GetDecidingAlertId(),
 			deciding.GetFirstSeenTime().AsTime().UTC().Format(time.RFC3339))

@@ -20,7 +20,6 @@ func TestAmended(t *testing.T) {
 		h := newHouse(t, collector.DefaultSettings())
 		defer h.stop()
 		now := time.Now()
-		const deviceThree = "3333333333333333333333333333333333333333"
 		h.source.SetDevices(collectortest.Device(deviceOne, "ws-one.contoso.test", now.Add(time.Hour)),
 			collectortest.Device(deviceTwo, "ws-two.contoso.test", now.Add(time.Hour)))
 		request := boundedRequest(actorNamed("three", "ws-three"), actorNamed("two", "ws-two"), actorNamed("one", "ws-one"))

@@ -3,7 +3,10 @@ package stream
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"defender-integration/collector"
 	"defender-integration/defender"
@@ -22,16 +25,24 @@ type judgement struct {
 	all, counting int64
 }
 
-// complete judges all entries of the window with the facts at the closing's own position.
+// counts says whether an alert counts for an Actor.
+func (j *judgement) counts(a *actor) bool {
+	return slices.ContainsFunc(j.alerts[a], func(judged match.Judged) bool { return judged.Match.GetCounts() })
+}
+
+// complete judges all entries of the window with the facts at the closing's own position, and what telemetry answered about Actors, where
+// it was asked.
 func (s *session) complete(
-	ctx context.Context, sequence uint64, e *integrationv1.CompletedEvent, devices *storev1.DeviceLookup,
+	ctx context.Context, sequence uint64, proof *integrationv1.CompletedEvent, devices *storev1.DeviceLookup,
+	telemetry map[*actor]*integrationv1.Telemetry,
 ) ([]event, error) {
+	e := proto.CloneOf(proof)
 	j, err := s.gather(ctx, sequence)
 	if err != nil {
 		return nil, err
 	}
 	e.Alerts, e.CountingAlerts = j.all, j.counting
-	proof := s.proof(e)
+	closing := s.proof(e)
 	lookup := match.Lookup{API: s.api, Kind: devices.GetKind(), Problem: devices.GetProblem(), Rhythm: defender.RhythmOf(devices.GetKind())}
 	if t := devices.GetLookedUpTime(); t != nil {
 		lookup.Time = t.AsTime()
@@ -47,12 +58,13 @@ func (s *session) complete(
 			Alerts:     j.alerts[a],
 			Resolution: a.known,
 			Lookup:     own,
-			Proof:      proof,
+			Proof:      closing,
 			Window:     s.window,
 			Tolerance:  s.tolerance,
 			OnTime:     s.onTime,
 
 			MinConfidence: s.minConfidence,
+			Telemetry:     telemetry[a],
 		})
 		if key := verdict.GetDecidingAlertId(); key != "" {
 			if verdict.Latencies, err = s.latencies(ctx, key, j.last[key]); err != nil {

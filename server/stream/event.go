@@ -141,6 +141,8 @@ func (s *session) phase(now collector.Snapshot, caughtUp bool, at time.Time) int
 	switch {
 	case now.Paused:
 		return integrationv1.ProgressEvent_PHASE_PAUSED
+	case s.awaited != nil:
+		return integrationv1.ProgressEvent_PHASE_HUNTING
 	case !caughtUp:
 		return integrationv1.ProgressEvent_PHASE_CATCHING_UP
 	case !s.bounded() || at.Before(s.window.End):

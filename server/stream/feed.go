@@ -41,10 +41,12 @@ type feed struct {
 	later    map[string][]uint64    // the revisions of an alert after its first
 	control  []uint64               // pairs and failed closings
 	repeated map[match.Key][]uint64 // the facts that trimming repeated, ascending
+	answers  map[[16]byte][]uint64  // what telemetry answered, by the question
 	byKey    map[match.Key]map[*subscriber]struct{}
 	byAlert  map[string]map[*subscriber]struct{}
 	every    map[*subscriber]struct{} // those that everything concerns
 	closing  map[*subscriber]struct{} // those that wait for a pair
+	asking   map[[16]byte]map[*subscriber]struct{}
 }
 
 // subscriber is a stream as its feed knows it: what concerns it, and how to wake it. Its sets belong to the session, its
@@ -55,7 +57,11 @@ type subscriber struct {
 	bounded bool
 	keys    map[match.Key]struct{}
 	alerts  map[string]struct{}
+	asked   map[[16]byte]struct{} // what it waits for an answer to
 }
+
+// size is how much concerns a subscriber: where it is another, what comes must be looked up anew.
+func (s *subscriber) size() int { return len(s.keys) + len(s.asked) }
 
 func newFeed(journal store.Journal) *feed {
 	return &feed{
@@ -66,10 +72,12 @@ func newFeed(journal store.Journal) *feed {
 		postings: map[match.Key][]uint64{},
 		later:    map[string][]uint64{},
 		repeated: map[match.Key][]uint64{},
+		answers:  map[[16]byte][]uint64{},
 		byKey:    map[match.Key]map[*subscriber]struct{}{},
 		byAlert:  map[string]map[*subscriber]struct{}{},
 		every:    map[*subscriber]struct{}{},
 		closing:  map[*subscriber]struct{}{},
+		asking:   map[[16]byte]map[*subscriber]struct{}{},
 	}
 }
 
@@ -147,6 +155,7 @@ func (f *feed) trimmed(ctx context.Context, checkpoint *storev1.Checkpoint) erro
 	forget(f.postings, f.first)
 	forget(f.repeated, f.first)
 	forget(f.later, f.first)
+	forget(f.answers, f.first)
 	f.control = slices.Clone(after(f.control, f.first-1))
 	for s := range f.every {
 		s.wakeUp()
@@ -170,6 +179,7 @@ func (f *feed) add(p store.Positioned) {
 	var keys, repeated []match.Key
 	later := ""
 	control := false
+	var answered *[16]byte
 	switch body := p.Entry.GetBody().(type) {
 	case *storev1.Entry_Revision:
 		keys = match.AlertKeys(body.Revision.GetAlert())
@@ -184,6 +194,10 @@ func (f *feed) add(p store.Positioned) {
 		}
 	case *storev1.Entry_Pair, *storev1.Entry_FailedClosing:
 		control = true
+	case *storev1.Entry_TelemetryAnswer:
+		if id := body.TelemetryAnswer.GetQuestion(); len(id) == len(answered) {
+			answered = (*[16]byte)(id)
+		}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -204,6 +218,12 @@ func (f *feed) add(p store.Positioned) {
 	if later != "" {
 		f.later[later] = append(f.later[later], p.Sequence)
 		for s := range f.byAlert[later] {
+			s.wakeUp()
+		}
+	}
+	if answered != nil {
+		f.answers[*answered] = append(f.answers[*answered], p.Sequence)
+		for s := range f.asking[*answered] {
 			s.wakeUp()
 		}
 	}
@@ -250,6 +270,17 @@ func (f *feed) listen(s *subscriber, key match.Key, alert string) {
 	register(f.byKey, key, s)
 }
 
+// listenTo adds a question to a subscriber, of which it wants the answer.
+func (f *feed) listenTo(s *subscriber, question [16]byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if s.asked == nil {
+		s.asked = map[[16]byte]struct{}{}
+	}
+	s.asked[question] = struct{}{}
+	register(f.asking, question, s)
+}
+
 func register[K comparable](m map[K]map[*subscriber]struct{}, k K, s *subscriber) {
 	if m[k] == nil {
 		m[k] = map[*subscriber]struct{}{}
@@ -270,6 +301,11 @@ func (f *feed) unsubscribe(s *subscriber) {
 	}
 	for k := range s.alerts {
 		f.ignoreAlert(s, k)
+	}
+	for k := range s.asked {
+		if delete(f.asking[k], s); len(f.asking[k]) == 0 {
+			delete(f.asking, k)
+		}
 	}
 }
 
@@ -333,6 +369,9 @@ func (f *feed) next(s *subscriber, position uint64) (sequences []uint64, through
 	}
 	for k := range s.alerts {
 		take(f.later[k])
+	}
+	for k := range s.asked {
+		take(f.answers[k])
 	}
 	if s.bounded {
 		take(f.control)

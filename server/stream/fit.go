@@ -21,8 +21,11 @@ func fitCompleted(e *integrationv1.CompletedEvent) {
 	most := max(completedIDs/max(len(e.GetVerdicts()), 1), leastIDs)
 	for _, cut := range []func(*integrationv1.ActorVerdict){
 		func(v *integrationv1.ActorVerdict) { cutIDs(v, most) },
+		func(v *integrationv1.ActorVerdict) { cutRows(v, 5) },
 		func(v *integrationv1.ActorVerdict) { cutMisses(v, 1) },
 		func(v *integrationv1.ActorVerdict) { v.Device = withoutAddresses(v.GetDevice()) },
+		func(v *integrationv1.ActorVerdict) { cutRows(v, 1) },
+		dropRowsAsServed,
 		func(v *integrationv1.ActorVerdict) { cutMisses(v, 0) },
 		func(v *integrationv1.ActorVerdict) { cutIDs(v, leastIDs) },
 		cutExplanations,
@@ -55,6 +58,28 @@ func cutMisses(v *integrationv1.ActorVerdict, most int) {
 		left[m.GetCriterion()]++
 	}
 	v.NearMisses, v.Uncounted = v.GetNearMisses()[:most], match.UncountedOf(left)
+}
+
+// cutRows cuts the rows of telemetry. What is cut is counted.
+func cutRows(v *integrationv1.ActorVerdict, most int) {
+	if len(v.GetTelemetry().GetRows()) <= most {
+		return
+	}
+	t := proto.CloneOf(v.GetTelemetry())
+	t.MoreRows += int64(len(t.GetRows()) - most)
+	t.Rows = t.GetRows()[:most]
+	v.Telemetry = t
+}
+
+// dropRowsAsServed drops the rows of telemetry as they were served.
+func dropRowsAsServed(v *integrationv1.ActorVerdict) {
+	if v.GetTelemetry() == nil {
+		return
+	}
+	v.Telemetry = proto.CloneOf(v.GetTelemetry())
+	for _, row := range v.GetTelemetry().GetRows() {
+		row.RowJson = ""
+	}
 }
 
 // cutExplanations cuts the words of a verdict.

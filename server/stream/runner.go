@@ -82,9 +82,9 @@ func (s *session) passEntry(ctx context.Context, sequence uint64) (bool, error) 
 	if err != nil {
 		return false, err
 	}
-	before := len(s.subscriber.keys)
+	before := s.subscriber.size()
 	_, err = s.pass(ctx, p, true)
-	return len(s.subscriber.keys) != before, err
+	return s.subscriber.size() != before, err
 }
 
 // run sends until the stream is complete, or something ends it.
@@ -126,7 +126,7 @@ func (r *runner) drain(ctx context.Context) (completed bool, err error) {
 		asked, again := len(sequences), false
 		for len(sequences) > 0 {
 			sequence := sequences[0]
-			before := len(s.subscriber.keys)
+			before := s.subscriber.size()
 			completed, err := r.entry(ctx, sequence)
 			if errors.Is(err, store.ErrTrimmed) {
 				// The feed is about to be told.
@@ -139,7 +139,7 @@ func (r *runner) drain(ctx context.Context) (completed bool, err error) {
 			if completed || err != nil {
 				return completed, err
 			}
-			if len(s.subscriber.keys) != before {
+			if s.subscriber.size() != before {
 				again = true
 				break
 			}
@@ -236,6 +236,9 @@ func (r *runner) tellPresent(ctx context.Context, now collector.Snapshot) error 
 		if r.session.bounded() {
 			r.member.SetClosing(r.session.closing())
 		}
+	}
+	if w := r.session.awaited; w != nil {
+		r.member.Ask(w.questions)
 	}
 	if err := r.tellActors(ctx, now); err != nil {
 		return err

@@ -48,6 +48,7 @@ type session struct {
 	passing   time.Time                                        // when the entry was made that is passed now
 	delivered map[string]time.Time                             // by alert key, of a bounded stream: when the entry was made at which it was first sent
 	begun     []string                                         // the alerts that were first sent since the sequences to come were asked for
+	awaited   *awaited                                         // what of telemetry it waits for; nil while it does not
 	shown     int                                              // how often a device was learned from alerts
 	fresh     bool                                             // it was begun without a token
 	told      uint64                                           // the first entry when the session was begun, or last looked for a gap
@@ -168,26 +169,28 @@ func (s *session) pass(ctx context.Context, p store.Positioned, dry bool) ([]eve
 	case *storev1.Entry_DeviceFact:
 		return s.deviceFact(ctx, p.Sequence, body.DeviceFact, dry)
 	case *storev1.Entry_Pair:
-		if dry || !s.completedBy(p.Sequence, body.Pair.GetPair()) {
+		if !s.completedBy(p.Sequence, body.Pair.GetPair()) {
 			return nil, nil
 		}
-		return s.complete(ctx, p.Sequence, &integrationv1.CompletedEvent{
+		return s.end(ctx, p.Sequence, &integrationv1.CompletedEvent{
 			Proof: &integrationv1.CompletedEvent_Pair{Pair: body.Pair.GetPair()},
-		}, body.Pair.GetDevices())
+		}, body.Pair.GetDevices(), dry)
 	case *storev1.Entry_FailedClosing:
-		if dry || !s.failedBy(p.Sequence, body.FailedClosing) {
+		if !s.failedBy(p.Sequence, body.FailedClosing) {
 			return nil, nil
 		}
-		return s.complete(ctx, p.Sequence, &integrationv1.CompletedEvent{
+		return s.end(ctx, p.Sequence, &integrationv1.CompletedEvent{
 			Proof: &integrationv1.CompletedEvent_FailedClosing{FailedClosing: body.FailedClosing.GetProblem()},
-		}, body.FailedClosing.GetDevices())
+		}, body.FailedClosing.GetDevices(), dry)
+	case *storev1.Entry_TelemetryAnswer:
+		return s.telemetryAnswer(ctx, p.Sequence, body.TelemetryAnswer, dry)
 	}
 	return nil, nil
 }
 
 // completedBy says whether a pair completes the stream.
 func (s *session) completedBy(sequence uint64, pair *integrationv1.Pair) bool {
-	if !s.bounded() || sequence <= s.start {
+	if !s.bounded() || sequence <= s.start || s.awaited != nil {
 		return false
 	}
 	c := s.closing()
@@ -196,7 +199,7 @@ func (s *session) completedBy(sequence uint64, pair *integrationv1.Pair) bool {
 
 // failedBy says whether a failed closing ends the stream.
 func (s *session) failedBy(sequence uint64, f *storev1.FailedClosing) bool {
-	if !s.bounded() || sequence <= s.start {
+	if !s.bounded() || sequence <= s.start || s.awaited != nil {
 		return false
 	}
 	c := s.closing()

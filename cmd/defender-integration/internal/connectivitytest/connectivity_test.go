@@ -48,6 +48,9 @@ type want struct {
 // retires it.
 const lifecycleWarning = "LIFECYCLE DEVICE_SOURCE"
 
+// telemetry is the stage of telemetry.
+const telemetry = "TELEMETRY API"
+
 // The reasons, with shorter names for the tables.
 const (
 	unreachable   = integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_UNREACHABLE

@@ -22,7 +22,7 @@ func healthySetUps() []setUp {
 		{
 			name: "healthy-graph-alone", is: "Microsoft Graph's alerts, without devices.",
 			change: func(w *world) {
-				w.app.SetRoles(defendertest.RoleSecurityAlertRead)
+				w.app.SetRoles(defendertest.RoleSecurityAlertRead, defendertest.RoleThreatHuntingRead)
 				w.noDevices()
 				w.tenant.AddAlert(defendertest.Alert{})
 			},

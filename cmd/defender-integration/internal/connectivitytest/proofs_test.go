@@ -135,5 +135,5 @@ func (w *world) assigned(id string) *defendertest.Application {
 	w.settings.Authentication = &integrationv1.Authentication{ClientId: id, Credential: &integrationv1.Authentication_ManagedIdentity{
 		ManagedIdentity: &integrationv1.ManagedIdentity{},
 	}}
-	return w.tenant.AddApplication(id, plantedSecret, defendertest.RoleSecurityAlertRead, defendertest.RoleMachineRead)
+	return w.tenant.AddApplication(id, plantedSecret, defendertest.RoleSecurityAlertRead, defendertest.RoleMachineRead, defendertest.RoleThreatHuntingRead)
 }

@@ -31,7 +31,9 @@ func brokenRoles() []setUp {
 		},
 		{
 			name: "no-role-for-devices", is: "The role for devices is missing.",
-			change: func(w *world) { w.app.SetRoles(defendertest.RoleSecurityAlertRead) },
+			change: func(w *world) {
+				w.app.SetRoles(defendertest.RoleSecurityAlertRead, defendertest.RoleThreatHuntingRead)
+			},
 			want: want{
 				fails: "PERMISSIONS DEVICE_SOURCE", seen: "none of the roles that are needed",
 				remedy: "add the application permission Machine.Read.All of WindowsDefenderATP", reason: noPermission,
@@ -40,15 +42,27 @@ func brokenRoles() []setUp {
 		{
 			name: "no-role-for-hunting", is: "Devices are looked up by advanced hunting, and its role is missing.",
 			change: func(w *world) {
+				w.app.SetRoles(defendertest.RoleSecurityAlertRead, defendertest.RoleMachineRead)
 				w.settings.DeviceSource = &integrationv1.DeviceSource{Kind: integrationv1.DeviceSource_KIND_HUNTING}
 			},
 			want: want{
 				fails: "PERMISSIONS DEVICE_SOURCE", seen: "it has SecurityAlert.Read.All", remedy: "ThreatHunting.Read.All of Microsoft Graph", reason: noPermission,
+				warns: []string{telemetry},
+			},
+		},
+		{
+			name: "no-role-for-telemetry", is: "The role for telemetry is missing, which is needed for what raises no alert alone.",
+			change: func(w *world) { w.app.SetRoles(defendertest.RoleSecurityAlertRead, defendertest.RoleMachineRead) },
+			want: want{
+				warns: []string{telemetry}, seen: "lacks the permission for Microsoft Graph's advanced hunting", remedy: "Until then verdicts rest on alerts alone",
+				reason: noPermission, code: "Forbidden",
 			},
 		},
 		{
 			name: "role-that-can-write", is: "The application may change alerts, which it need not.",
-			change: func(w *world) { w.app.SetRoles(defendertest.RoleSecurityAlertReadWrite, defendertest.RoleMachineRead) },
+			change: func(w *world) {
+				w.app.SetRoles(defendertest.RoleSecurityAlertReadWrite, defendertest.RoleMachineRead, defendertest.RoleThreatHuntingRead)
+			},
 			want: want{
 				warns: []string{"PERMISSIONS API"}, seen: "which can change things: more than is needed", remedy: "Grant SecurityAlert.Read.All, and take",
 				reason: mayWrite,
@@ -192,10 +206,26 @@ func brokenReads() []setUp {
 			change: func(w *world) {
 				w.app.SetRoles(defendertest.RoleSecurityAlertRead, defendertest.RoleThreatHuntingRead)
 				w.settings.DeviceSource = &integrationv1.DeviceSource{Kind: integrationv1.DeviceSource_KIND_HUNTING}
-				w.inject(defendertest.RouteHunting, defendertest.Respond(400, nil, `{"error":{"code":"BadRequest","message":"'where' operator: Failed to resolve table or column expression named 'DeviceInfo'"}}`))
+				w.tenant.RemoveTable("DeviceInfo")
 			},
 			want: want{
 				fails: devices, seen: "has no table of devices in this tenant", remedy: "Defender for Endpoint Plan 2", reason: refused, code: "BadRequest",
+			},
+		},
+		{
+			name: "telemetry-without-table", is: "The tenant lacks one of the tables of telemetry.",
+			change: func(w *world) { w.tenant.RemoveTable(defendertest.TableNetworkEvents) },
+			want: want{
+				warns: []string{telemetry}, seen: "has no table DeviceNetworkEvents; the others can be read", remedy: "rest on alerts and on the other tables",
+				reason: refused,
+			},
+		},
+		{
+			name: "telemetry-fails", is: "Advanced hunting answers 504, as it does now and then.",
+			change: answers(defendertest.RouteHunting, 504, `{"error":{"code":"UnknownError","message":""}}`),
+			want: want{
+				fails: telemetry, seen: "Microsoft Graph's advanced hunting failed (HTTP status 504).", remedy: "Test again in a while. If it stays, look at Microsoft's service health",
+				reason: upstreamFails, code: "UnknownError",
 			},
 		},
 		{

@@ -72,7 +72,7 @@ func (w *world) use(options defendertest.Options, tenant string) {
 // useServer is use with a simulated Microsoft that is there already.
 func (w *world) useServer(microsoft *defendertest.Server, tenant string) {
 	w.microsoft, w.tenant = microsoft, microsoft.AddTenant(tenant)
-	w.app = w.tenant.AddApplication(clientID, plantedSecret, defendertest.RoleSecurityAlertRead, defendertest.RoleMachineRead)
+	w.app = w.tenant.AddApplication(clientID, plantedSecret, defendertest.RoleSecurityAlertRead, defendertest.RoleMachineRead, defendertest.RoleThreatHuntingRead)
 	w.allowed, w.trusted = []string{w.address()}, nil
 	if ca := microsoft.CAPEM(); ca != nil {
 		w.trusted = []string{string(ca)}

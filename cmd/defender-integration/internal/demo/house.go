@@ -37,6 +37,7 @@ func settings() collector.Settings {
 	s.FastInterval, s.SlowInterval = time.Second, 5*time.Second
 	s.Overlap = 2 * time.Second
 	s.ClosingInterval, s.ClosingLimit = 2*time.Second, 15*time.Second
+	s.HuntingInterval, s.HuntingLimit = 2*time.Second, 15*time.Second
 	s.DeviceInterval, s.DeviceRefresh = 10*time.Second, 2*time.Second
 	return s
 }

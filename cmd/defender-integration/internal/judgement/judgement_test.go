@@ -41,9 +41,9 @@ func TestCases(t *testing.T) {
 
 // outcome is what came of a case through an API.
 type outcome struct {
-	recording recording
-	streams   []*played
-	err       error
+	recorded recorded
+	streams  []*played
+	err      error
 }
 
 // begin is when the first integration is registered.
@@ -66,7 +66,7 @@ func (f *file) play(t *testing.T) [][]*outcome {
 	for _, c := range f.cases {
 		var ways []*outcome
 		for _, w := range c.ways {
-			ways = append(ways, &outcome{recording: record(t, w.spec, w.api)})
+			ways = append(ways, &outcome{recorded: record(t, w.spec, w.api)})
 		}
 		all = append(all, ways)
 	}
@@ -77,7 +77,7 @@ func (f *file) play(t *testing.T) [][]*outcome {
 		for i, c := range f.cases {
 			for j, w := range c.ways {
 				o := all[i][j]
-				playing.Go(func() { o.streams, o.err = h.play(fmt.Sprintf("case-%d-%d", i, j), w.spec, w.api, o.recording) })
+				playing.Go(func() { o.streams, o.err = h.play(fmt.Sprintf("case-%d-%d", i, j), w.spec, w.api, o.recorded) })
 			}
 		}
 		playing.Wait()

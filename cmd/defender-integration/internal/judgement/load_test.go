@@ -2,6 +2,7 @@ package judgement_test
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -13,6 +14,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"defender-integration/defender/defendertest"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
 
@@ -215,6 +217,14 @@ func (s *spec) check() error {
 	for name, reason := range laidOverTexts(s.Only, s.Except) {
 		if _, known := words[integrationv1.Api]()[name]; !known || reason == "" {
 			return fmt.Errorf("%q is no API, or there is no reason", name)
+		}
+	}
+	for _, e := range s.Events {
+		if e.Action == "" {
+			return errors.New("an event has no action")
+		}
+		if !slices.Contains(eventTables(), cmp.Or(e.Table, defendertest.TableEvents)) {
+			return fmt.Errorf("an event stands in %q, which is no table of events", e.Table)
 		}
 	}
 	ids := map[string]bool{}

@@ -51,6 +51,13 @@ func (c *calendar) set(now time.Time) {
 // recording is what an API shows of a case, step by step: from each time on, all of its alerts and devices, as its adapter read them.
 type recording []step
 
+// recorded is what a case is played from.
+type recorded struct {
+	steps recording
+	// telemetry is asked for telemetry; nil where the case does not ask for it, or the API has none.
+	telemetry defender.TelemetrySource
+}
+
 type step struct {
 	from     time.Time
 	elements []*defender.Element
@@ -60,22 +67,35 @@ type step struct {
 }
 
 // record has the simulated Microsoft show a case, and reads it through an API at each time at which something changes.
-func record(t *testing.T, s *spec, api integrationv1.Api) recording {
+func record(t *testing.T, s *spec, api integrationv1.Api) recorded {
 	t.Helper()
 	hours := &calendar{now: at("-9d 00:00")}
 	microsoft, err := defendertest.New(defendertest.Options{Clock: hours, TokenLifetime: 1000 * time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	stop := func() {
 		if err := microsoft.Close(); err != nil {
 			t.Error(err)
 		}
-	}()
+	}
 	tenant := microsoft.AddTenant(tenantID)
-	tenant.AddApplication(appID, secret, defendertest.RoleSecurityAlertRead, defendertest.RoleThreatHuntingRead,
-		defendertest.RoleMachineRead, defendertest.RoleAlertRead)
-	connection := connectTo(t, microsoft, api, s.kind())
+	tenant.AddApplication(appID, secret, s.roles()...)
+	for _, table := range s.NoTables {
+		tenant.RemoveTable(table)
+	}
+	var r recorded
+	connection, err := connectTo(microsoft, api, s.kind())
+	if err != nil {
+		stop()
+		t.Fatal(err)
+	}
+	if s.Telemetry && connection.Telemetry() != nil {
+		r.telemetry = &telemetry{s, hours, microsoft, tenant}
+		t.Cleanup(stop)
+	} else {
+		defer stop()
+	}
 	defer connection.Close()
 
 	times := []time.Time{hours.Now()}
@@ -89,18 +109,16 @@ func record(t *testing.T, s *spec, api integrationv1.Api) recording {
 		times = append(times, d.From.or(times[0]), d.Until.or(times[0]))
 	}
 	slices.SortFunc(times, time.Time.Compare)
-	var r recording
 	for _, from := range slices.Compact(times) {
 		hours.set(from)
 		showDevices(tenant, s, from)
-		r = append(r, readStep(t, s, connection, from))
+		r.steps = append(r.steps, readStep(t, s, connection, from))
 	}
 	return r
 }
 
 // connectTo makes the connection of an integration to the simulated Microsoft.
-func connectTo(t *testing.T, microsoft *defendertest.Server, api integrationv1.Api, kind integrationv1.DeviceSource_Kind) *connect.Connection {
-	t.Helper()
+func connectTo(microsoft *defendertest.Server, api integrationv1.Api, kind integrationv1.DeviceSource_Kind) (*connect.Connection, error) {
 	endpoint := &integrationv1.Endpoint{
 		Host: microsoft.Host(), Port: int32(microsoft.Port()), Protocol: integrationv1.Protocol_PROTOCOL_HTTP,
 	}
@@ -114,9 +132,9 @@ func connectTo(t *testing.T, microsoft *defendertest.Server, api integrationv1.A
 	}
 	allowed, err := defender.NewAllowList([]string{net.JoinHostPort(microsoft.Host(), fmt.Sprint(microsoft.Port()))}, true)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	connection, err := connect.New(connect.Config{
+	return connect.New(connect.Config{
 		Integration: &integrationv1.Integration{
 			TenantId: tenantID, Api: api, Endpoint: endpoint, DeviceSource: devices,
 			Authentication: &integrationv1.Authentication{
@@ -128,10 +146,15 @@ func connectTo(t *testing.T, microsoft *defendertest.Server, api integrationv1.A
 		Spend:   func(context.Context, defender.Limit) error { return nil },
 		Allow:   allowed,
 	})
-	if err != nil {
-		t.Fatal(err)
+}
+
+// roles are the permissions of the application.
+func (s *spec) roles() []string {
+	roles := []string{defendertest.RoleSecurityAlertRead, defendertest.RoleMachineRead, defendertest.RoleAlertRead}
+	if !s.MayNotHunt {
+		roles = append(roles, defendertest.RoleThreatHuntingRead)
 	}
-	return connection
+	return roles
 }
 
 // showDevices makes the device source tell what it tells from a time on.

@@ -23,12 +23,12 @@ type played struct {
 }
 
 // play plays a case in a house, and returns what each of its streams said: the first one, and those that come again.
-func (h *house) play(id string, s *spec, api integrationv1.Api, r recording) ([]*played, error) {
+func (h *house) play(id string, s *spec, api integrationv1.Api, r recorded) ([]*played, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	time.Sleep(time.Until(s.registered()))
 	err := h.register(ctx, id, api, s.kind(), &source{
-		recording: r, alertsFail: s.AlertsFail, devicesFail: s.DevicesFail,
+		recording: r.steps, telemetry: r.telemetry, alertsFail: s.AlertsFail, devicesFail: s.DevicesFail,
 		noDevices: s.kind() == integrationv1.DeviceSource_KIND_NONE,
 	})
 	if err != nil {

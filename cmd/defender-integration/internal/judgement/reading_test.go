@@ -30,6 +30,8 @@ func TestACaseThatSaysNothingIsRefused(t *testing.T) {
 		"an API that there is not":          {"{name: a, only: {REST: why}, expect: {verdict: MISSED}}", "REST"},
 		"an exception without a reason":     {"{name: a, except: {SIEM: \"\"}, expect: {verdict: MISSED}}", "reason"},
 		"a difference without a reason":     {"{name: a, expect: {verdict: MISSED}, differs: {SIEM: {expect: {verdict: DETECTED}}}}", "why"},
+		"an event without an action":        {"{name: a, events: [{}], expect: {verdict: MISSED}}", "action"},
+		"an event of no table":              {"{name: a, events: [{table: DeviceInfo, action: x}], expect: {verdict: MISSED}}", "DeviceInfo"},
 		"a difference of no API":            {"{name: a, expect: {verdict: MISSED}, differs: {REST: {because: why}}}", "REST"},
 		"a difference that expects no word": {"{name: a, expect: {verdict: MISSED}, differs: {SIEM: {because: why, expect: null}}}", "expects nothing"},
 	} {
@@ -84,11 +86,40 @@ func TestWhatDoesNotHoldIsFound(t *testing.T) {
 		"{alerts: {alert: {rests: other.exe}}}":               "the deciding evidence",
 		"{alerts: {alert: {contradicts: [blocked]}}}":         "contradictions",
 	}
+	found(t, expectations, "alerts: [{evidence: [{file: {name: tool.exe}, detection: detected}]}]")
+}
+
+// TestWhatDoesNotHoldOfTelemetryIsFound holds the same of what a verdict says of telemetry.
+func TestWhatDoesNotHoldOfTelemetryIsFound(t *testing.T) {
+	const whole = "{telemetry: {rows: [{table: DeviceEvents, action: AsrRansomwareBlocked, control: attack surface reduction, blocked: true, " +
+		"\"on\": ws-01.contoso.com, criterion: PROCESS, trace: \"4711\", has: \"4711\"}]}}"
+	other := func(old, with string) string { return strings.Replace(whole, old, with, 1) }
+	found(t, map[string]string{
+		whole:                         "",
+		other("PROCESS", "FILE_HASH"): "criterion: expected FILE_HASH",
+		other("trace: \"4711\"", "trace: \"4712\""):    "the trace's value",
+		other("has: \"4711\"", "has: \"4712\""):        "Defender's value",
+		other("ws-01", "ws-02"):                        "device: expected",
+		other("DeviceEvents", "DeviceFileEvents"):      "table: expected DeviceFileEvents",
+		other("AsrRansomwareBlocked", "AsrRansomware"): "action: expected AsrRansomware",
+		other("attack surface reduction", "firewall"):  "control: expected firewall",
+		other("blocked: true", "blocked: false"):       "blocked: expected false",
+		"{telemetry: {rows: []}}":                      "rows of telemetry: expected 0",
+		"{telemetry: {unasked: true}}":                 "telemetry asked: expected false",
+		"{telemetry: {problem: THROTTLED}}":            "problem of telemetry: expected THROTTLED",
+		"{telemetry: {says: [quota]}}":                 "the problem's words",
+		"{verdict: LOGGED}":                            "verdict: expected LOGGED",
+	}, "telemetry: true, wait: 0s, actor: {traces: {processes: [{id: 4711, started: \"12:10\"}]}}, "+
+		"events: [{action: AsrRansomwareBlocked, by: {id: 4711, started: \"12:10\"}}]")
+}
+
+// found fails where a case of its own for each expectation is not found to be other as is said; where nothing is said, it must hold.
+func found(t *testing.T, expectations map[string]string, shown string) {
+	t.Helper()
 	var written strings.Builder
 	written.WriteString("cases:\n")
 	for _, expected := range slices.Sorted(maps.Keys(expectations)) {
-		fmt.Fprintf(&written, "  - {name: %q, only: {GRAPH_SECURITY: It is enough.}, "+
-			"alerts: [{evidence: [{file: {name: tool.exe}, detection: detected}]}], expect: %s}\n", expected, expected)
+		fmt.Fprintf(&written, "  - {name: %q, only: {GRAPH_SECURITY: It is enough.}, %s, expect: %s}\n", expected, shown, expected)
 	}
 	path := filepath.Join(t.TempDir(), "cases.yaml")
 	if err := os.WriteFile(path, []byte(written.String()), 0o600); err != nil {

@@ -17,7 +17,7 @@ func (s *spec) request(integrationID string) *integrationv1.StreamAlertsRequest 
 	r := &integrationv1.StreamAlertsRequest{
 		IntegrationId: integrationID, Reference: s.Name,
 		Window:        &integrationv1.Window{StartTime: timestamppb.New(s.begin()), EndTime: timestamppb.New(s.end())},
-		MinConfidence: s.MinConfidence.value, Explain: s.Explain,
+		MinConfidence: s.MinConfidence.value, Explain: s.Explain, Telemetry: s.Telemetry,
 		Tolerance: s.Tolerance.message(), OnTime: s.OnTime.message(), Wait: s.Wait.message(), IncludeRaw: true,
 	}
 	for _, a := range s.actors() {
@@ -58,7 +58,7 @@ func (a *actorSpec) message() *integrationv1.Actor {
 		actor.FqHostName = usualName
 	}
 	if t := a.Traces; t != nil {
-		actor.Traces = &integrationv1.Traces{Users: t.Users, MitreTechniques: t.Technique, ExpectedTitles: t.Titles}
+		actor.Traces = &integrationv1.Traces{Users: t.Users, MitreTechniques: t.Technique, ExpectedTitles: t.Titles, RemoteAddresses: t.Remotes}
 		for i := range t.Processes {
 			actor.Traces.Processes = append(actor.Traces.Processes, t.Processes[i].trace())
 		}

@@ -17,10 +17,15 @@ type source struct {
 	// alertsFail and devicesFail are when Microsoft answers no such call.
 	alertsFail, devicesFail *windowSpec
 	noDevices               bool
+	// telemetry is asked over HTTP; nil where the case does not ask for it, or the API has none.
+	telemetry defender.TelemetrySource
 }
 
 // Alerts returns the source itself.
 func (s *source) Alerts() defender.AlertSource { return s }
+
+// Telemetry returns what is asked for telemetry.
+func (s *source) Telemetry() defender.TelemetrySource { return s.telemetry }
 
 // Devices returns the source itself, or nil where there is none.
 func (s *source) Devices() defender.DeviceSource {

@@ -36,6 +36,8 @@ type spec struct {
 	Wait          *span
 	MinConfidence word[integrationv1.Confidence] `yaml:"min_confidence"`
 	Explain       bool
+	// Telemetry asks for what telemetry holds before anyone is missed.
+	Telemetry bool
 
 	// Registered is when the integration is registered, Asked when the stream is opened. Default: ten minutes before the window, and
 	// when it ends; where only Asked is given, Registered is the same.
@@ -45,6 +47,13 @@ type spec struct {
 	// AlertsFail and DevicesFail are when Microsoft answers no such call.
 	AlertsFail  *windowSpec `yaml:"alerts_fail"`
 	DevicesFail *windowSpec `yaml:"devices_fail"`
+	// Events are what devices reported, in advanced hunting's tables of events.
+	Events []*eventSpec
+	// NoTables are tables that the tenant does not have; MayNotHunt says that the application lacks the permission.
+	NoTables   []string `yaml:"no_tables"`
+	MayNotHunt bool     `yaml:"may_not_hunt"`
+	// HuntingFails is when too many calls of advanced hunting are made.
+	HuntingFails *windowSpec `yaml:"hunting_fails"`
 
 	// Expect is what must come of the one Actor, ExpectEach of each of several.
 	Expect     *want
@@ -128,6 +137,7 @@ type tracesSpec struct {
 	Users     []string
 	Technique []string `yaml:"techniques"`
 	Titles    []string
+	Remotes   []string `yaml:"remote_addresses"`
 }
 
 // deviceSpec is a device, in the device source or in an alert.

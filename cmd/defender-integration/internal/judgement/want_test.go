@@ -26,6 +26,7 @@ type want struct {
 	Latency    *latencyWant
 	NearMisses []nearMissWant `yaml:"near_misses"`
 	Uncounted  map[string]int64
+	Telemetry  *telemetryWant
 
 	// Matching is how many alerts match an Actor of the stream, CountingAlerts how many of them count.
 	Matching       *int64
@@ -184,6 +185,7 @@ func (w *want) checkVerdict(f *findings, p *played, actor string) {
 	}
 	w.Amended.check(f, got)
 	w.Latency.check(f, got)
+	w.Telemetry.check(f, got)
 	w.checkNearMisses(f, p, got)
 }
 

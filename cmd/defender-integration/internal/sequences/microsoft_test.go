@@ -79,7 +79,8 @@ type trouble struct {
 func (m *microsoft) Alerts() defender.AlertSource { return m }
 
 // Devices returns itself.
-func (m *microsoft) Devices() defender.DeviceSource { return m }
+func (m *microsoft) Devices() defender.DeviceSource      { return m }
+func (m *microsoft) Telemetry() defender.TelemetrySource { return nil }
 
 // Close does nothing.
 func (m *microsoft) Close() {}

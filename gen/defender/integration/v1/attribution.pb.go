@@ -112,6 +112,8 @@ const (
 	TraceCriterion_TRACE_CRITERION_TECHNIQUE TraceCriterion = 9
 	// The alert's title.
 	TraceCriterion_TRACE_CRITERION_TITLE TraceCriterion = 10
+	// An address that the attack spoke to: weak, since much else speaks to it too.
+	TraceCriterion_TRACE_CRITERION_REMOTE_ADDRESS TraceCriterion = 11
 )
 
 // Enum value maps for TraceCriterion.
@@ -128,6 +130,7 @@ var (
 		8:  "TRACE_CRITERION_USER",
 		9:  "TRACE_CRITERION_TECHNIQUE",
 		10: "TRACE_CRITERION_TITLE",
+		11: "TRACE_CRITERION_REMOTE_ADDRESS",
 	}
 	TraceCriterion_value = map[string]int32{
 		"TRACE_CRITERION_UNSPECIFIED":    0,
@@ -141,6 +144,7 @@ var (
 		"TRACE_CRITERION_USER":           8,
 		"TRACE_CRITERION_TECHNIQUE":      9,
 		"TRACE_CRITERION_TITLE":          10,
+		"TRACE_CRITERION_REMOTE_ADDRESS": 11,
 	}
 )
 
@@ -242,8 +246,10 @@ type Traces struct {
 	MitreTechniques []string `protobuf:"bytes,4,rep,name=mitre_techniques,json=mitreTechniques,proto3" json:"mitre_techniques,omitempty"`
 	// Titles that an alert about the attack may have.
 	ExpectedTitles []string `protobuf:"bytes,5,rep,name=expected_titles,json=expectedTitles,proto3" json:"expected_titles,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Addresses that it spoke to, IPv4 or IPv6.
+	RemoteAddresses []string `protobuf:"bytes,6,rep,name=remote_addresses,json=remoteAddresses,proto3" json:"remote_addresses,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Traces) Reset() {
@@ -307,6 +313,13 @@ func (x *Traces) GetMitreTechniques() []string {
 func (x *Traces) GetExpectedTitles() []string {
 	if x != nil {
 		return x.ExpectedTitles
+	}
+	return nil
+}
+
+func (x *Traces) GetRemoteAddresses() []string {
+	if x != nil {
+		return x.RemoteAddresses
 	}
 	return nil
 }
@@ -634,13 +647,14 @@ var File_defender_integration_v1_attribution_proto protoreflect.FileDescriptor
 
 const file_defender_integration_v1_attribution_proto_rawDesc = "" +
 	"\n" +
-	")defender/integration/v1/attribution.proto\x12\x17defender.integration.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd3\x02\n" +
+	")defender/integration/v1/attribution.proto\x12\x17defender.integration.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8e\x03\n" +
 	"\x06Traces\x12M\n" +
 	"\tprocesses\x18\x01 \x03(\v2%.defender.integration.v1.ProcessTraceB\b\xbaH\x05\x92\x01\x02\x10@R\tprocesses\x12B\n" +
 	"\x05files\x18\x02 \x03(\v2\".defender.integration.v1.FileTraceB\b\xbaH\x05\x92\x01\x02\x10@R\x05files\x12'\n" +
 	"\x05users\x18\x03 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10\x10\"\ar\x05\x10\x01\x18\x80\x04R\x05users\x12Q\n" +
 	"\x10mitre_techniques\x18\x04 \x03(\tB&\xbaH#\x92\x01 \x10 \"\x1cr\x1a2\x18^T[0-9]{4}(\\.[0-9]{3})?$R\x0fmitreTechniques\x12:\n" +
-	"\x0fexpected_titles\x18\x05 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10 \"\ar\x05\x10\x01\x18\x80\x04R\x0eexpectedTitles\"\x95\x03\n" +
+	"\x0fexpected_titles\x18\x05 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10 \"\ar\x05\x10\x01\x18\x80\x04R\x0eexpectedTitles\x129\n" +
+	"\x10remote_addresses\x18\x06 \x03(\tB\x0e\xbaH\v\x92\x01\b\x10 \"\x04r\x02p\x01R\x0fremoteAddresses\"\x95\x03\n" +
 	"\fProcessTrace\x12,\n" +
 	"\n" +
 	"process_id\x18\x01 \x01(\x03B\r\xbaH\n" +
@@ -683,7 +697,7 @@ const file_defender_integration_v1_attribution_proto_rawDesc = "" +
 	"\x16CONFIDENCE_DEVICE_ONLY\x10\x01\x12\x13\n" +
 	"\x0fCONFIDENCE_WEAK\x10\x02\x12\x15\n" +
 	"\x11CONFIDENCE_STRONG\x10\x03\x12\x16\n" +
-	"\x12CONFIDENCE_CERTAIN\x10\x04*\xe8\x02\n" +
+	"\x12CONFIDENCE_CERTAIN\x10\x04*\x8c\x03\n" +
 	"\x0eTraceCriterion\x12\x1f\n" +
 	"\x1bTRACE_CRITERION_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17TRACE_CRITERION_PROCESS\x10\x01\x12!\n" +
@@ -696,7 +710,8 @@ const file_defender_integration_v1_attribution_proto_rawDesc = "" +
 	"\x14TRACE_CRITERION_USER\x10\b\x12\x1d\n" +
 	"\x19TRACE_CRITERION_TECHNIQUE\x10\t\x12\x19\n" +
 	"\x15TRACE_CRITERION_TITLE\x10\n" +
-	"B\xed\x01\n" +
+	"\x12\"\n" +
+	"\x1eTRACE_CRITERION_REMOTE_ADDRESS\x10\vB\xed\x01\n" +
 	"\x1bcom.defender.integration.v1B\x10AttributionProtoP\x01Z>defender-integration/gen/defender/integration/v1;integrationv1\xa2\x02\x03DIX\xaa\x02\x17Defender.Integration.V1\xca\x02\x17Defender\\Integration\\V1\xe2\x02#Defender\\Integration\\V1\\GPBMetadata\xea\x02\x19Defender::Integration::V1b\x06proto3"
 
 var (

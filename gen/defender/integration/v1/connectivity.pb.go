@@ -55,6 +55,8 @@ const (
 	ConnectivityStage_LINK_PROXY ConnectivityStage_Link = 12
 	// The credential can be read, and is good for a while yet.
 	ConnectivityStage_LINK_CREDENTIAL ConnectivityStage_Link = 13
+	// Telemetry can be asked: whether the application may hunt, then whether the tables are there. Skipped where no stream can ask.
+	ConnectivityStage_LINK_TELEMETRY ConnectivityStage_Link = 14
 )
 
 // Enum value maps for ConnectivityStage_Link.
@@ -74,6 +76,7 @@ var (
 		11: "LINK_LIFECYCLE",
 		12: "LINK_PROXY",
 		13: "LINK_CREDENTIAL",
+		14: "LINK_TELEMETRY",
 	}
 	ConnectivityStage_Link_value = map[string]int32{
 		"LINK_UNSPECIFIED":   0,
@@ -90,6 +93,7 @@ var (
 		"LINK_LIFECYCLE":     11,
 		"LINK_PROXY":         12,
 		"LINK_CREDENTIAL":    13,
+		"LINK_TELEMETRY":     14,
 	}
 )
 
@@ -577,7 +581,7 @@ var File_defender_integration_v1_connectivity_proto protoreflect.FileDescriptor
 
 const file_defender_integration_v1_connectivity_proto_rawDesc = "" +
 	"\n" +
-	"*defender/integration/v1/connectivity.proto\x12\x17defender.integration.v1\x1a$defender/integration/v1/errors.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe0\t\n" +
+	"*defender/integration/v1/connectivity.proto\x12\x17defender.integration.v1\x1a$defender/integration/v1/errors.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf4\t\n" +
 	"\x11ConnectivityStage\x12C\n" +
 	"\x04link\x18\x01 \x01(\x0e2/.defender.integration.v1.ConnectivityStage.LinkR\x04link\x12I\n" +
 	"\x06target\x18\x02 \x01(\x0e21.defender.integration.v1.ConnectivityStage.TargetR\x06target\x12I\n" +
@@ -594,7 +598,7 @@ const file_defender_integration_v1_connectivity_proto_rawDesc = "" +
 	"\x05cause\x18\f \x01(\v20.defender.integration.v1.ConnectivityStage.CauseR\x05cause\x1a\x97\x01\n" +
 	"\x05Cause\x12C\n" +
 	"\x04link\x18\x01 \x01(\x0e2/.defender.integration.v1.ConnectivityStage.LinkR\x04link\x12I\n" +
-	"\x06target\x18\x02 \x01(\x0e21.defender.integration.v1.ConnectivityStage.TargetR\x06target\"\x80\x02\n" +
+	"\x06target\x18\x02 \x01(\x0e21.defender.integration.v1.ConnectivityStage.TargetR\x06target\"\x94\x02\n" +
 	"\x04Link\x12\x14\n" +
 	"\x10LINK_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12LINK_CONFIGURATION\x10\x01\x12\f\n" +
@@ -614,7 +618,8 @@ const file_defender_integration_v1_connectivity_proto_rawDesc = "" +
 	"\x0eLINK_LIFECYCLE\x10\v\x12\x0e\n" +
 	"\n" +
 	"LINK_PROXY\x10\f\x12\x13\n" +
-	"\x0fLINK_CREDENTIAL\x10\r\"d\n" +
+	"\x0fLINK_CREDENTIAL\x10\r\x12\x12\n" +
+	"\x0eLINK_TELEMETRY\x10\x0e\"d\n" +
 	"\x06Target\x12\x16\n" +
 	"\x12TARGET_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14TARGET_AUTHORIZATION\x10\x01\x12\x0e\n" +

@@ -805,7 +805,10 @@ type StreamAlertsRequest struct {
 	// How surely an alert must be about the attack to count for an Actor's verdict. Default: CONFIDENCE_DEVICE_ONLY.
 	MinConfidence Confidence `protobuf:"varint,10,opt,name=min_confidence,json=minConfidence,proto3,enum=defender.integration.v1.Confidence" json:"min_confidence,omitempty"`
 	// Say at the end which collected alerts do not count, and why.
-	Explain       bool `protobuf:"varint,11,opt,name=explain,proto3" json:"explain,omitempty"`
+	Explain bool `protobuf:"varint,11,opt,name=explain,proto3" json:"explain,omitempty"`
+	// Before it is said that nothing was seen, look for the traces of the attack in Defender's telemetry (advanced hunting), for each Actor
+	// that has traces and of which no alert counts. Needs ThreatHunting.Read.All, and API_GRAPH_SECURITY.
+	Telemetry     bool `protobuf:"varint,12,opt,name=telemetry,proto3" json:"telemetry,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -913,6 +916,13 @@ func (x *StreamAlertsRequest) GetMinConfidence() Confidence {
 func (x *StreamAlertsRequest) GetExplain() bool {
 	if x != nil {
 		return x.Explain
+	}
+	return false
+}
+
+func (x *StreamAlertsRequest) GetTelemetry() bool {
+	if x != nil {
+		return x.Telemetry
 	}
 	return false
 }
@@ -1120,7 +1130,7 @@ const file_defender_integration_v1_service_proto_rawDesc = "" +
 	"\n" +
 	"technology\x18\x02 \x01(\tR\n" +
 	"technology\x12'\n" +
-	"\x0fservice_version\x18\x03 \x01(\tR\x0eserviceVersion\"\xbd\b\n" +
+	"\x0fservice_version\x18\x03 \x01(\tR\x0eserviceVersion\"\xdb\b\n" +
 	"\x13StreamAlertsRequest\x120\n" +
 	"\x0eintegration_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\rintegrationId\x12&\n" +
 	"\treference\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\treference\x12\x98\x01\n" +
@@ -1135,7 +1145,8 @@ const file_defender_integration_v1_service_proto_rawDesc = "" +
 	"\aon_time\x18\t \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xf5$2\x00R\x06onTime\x12T\n" +
 	"\x0emin_confidence\x18\n" +
 	" \x01(\x0e2#.defender.integration.v1.ConfidenceB\b\xbaH\x05\x82\x01\x02\x10\x01R\rminConfidence\x12\x18\n" +
-	"\aexplain\x18\v \x01(\bR\aexplain:\xed\x02\xbaH\xe9\x02\x1a\xe6\x02\n" +
+	"\aexplain\x18\v \x01(\bR\aexplain\x12\x1c\n" +
+	"\ttelemetry\x18\f \x01(\bR\ttelemetry:\xed\x02\xbaH\xe9\x02\x1a\xe6\x02\n" +
 	"\x15min_confidence.traces\x12\x9e\x01above CONFIDENCE_DEVICE_ONLY needs traces of each Actor, and CONFIDENCE_CERTAIN a process with its id and its creation time: without them no alert could count\x1a\xab\x01this.min_confidence < 2 || this.actors.all(a, has(a.traces) && (this.min_confidence < 4 || a.traces.processes.exists(p, p.process_id > 0 && has(p.process_creation_time))))\"\xa3\x03\n" +
 	"\x14StreamAlertsResponse\x12\x1c\n" +
 	"\treference\x18\x01 \x01(\tR\treference\x12!\n" +

@@ -160,6 +160,8 @@ const (
 	ProgressEvent_PHASE_CLOSING ProgressEvent_Phase = 4
 	// The integration is paused.
 	ProgressEvent_PHASE_PAUSED ProgressEvent_Phase = 5
+	// Collecting is complete; it waits for what Defender's telemetry holds.
+	ProgressEvent_PHASE_HUNTING ProgressEvent_Phase = 6
 )
 
 // Enum value maps for ProgressEvent_Phase.
@@ -171,6 +173,7 @@ var (
 		3: "PHASE_WAITING",
 		4: "PHASE_CLOSING",
 		5: "PHASE_PAUSED",
+		6: "PHASE_HUNTING",
 	}
 	ProgressEvent_Phase_value = map[string]int32{
 		"PHASE_UNSPECIFIED": 0,
@@ -179,6 +182,7 @@ var (
 		"PHASE_WAITING":     3,
 		"PHASE_CLOSING":     4,
 		"PHASE_PAUSED":      5,
+		"PHASE_HUNTING":     6,
 	}
 )
 
@@ -1416,7 +1420,7 @@ const file_defender_integration_v1_stream_proto_rawDesc = "" +
 	"\x06counts\x18\x04 \x01(\bR\x06counts\x12F\n" +
 	"\vattribution\x18\x05 \x01(\v2$.defender.integration.v1.AttributionR\vattribution\x12D\n" +
 	"\aoutcome\x18\x06 \x01(\v2*.defender.integration.v1.OutcomeAssessmentR\aoutcome\x12=\n" +
-	"\bactivity\x18\a \x01(\x0e2!.defender.integration.v1.ActivityR\bactivity\"\xd8\x05\n" +
+	"\bactivity\x18\a \x01(\x0e2!.defender.integration.v1.ActivityR\bactivity\"\xeb\x05\n" +
 	"\rProgressEvent\x12B\n" +
 	"\x05phase\x18\x01 \x01(\x0e2,.defender.integration.v1.ProgressEvent.PhaseR\x05phase\x123\n" +
 	"\x05pairs\x18\x02 \x03(\v2\x1d.defender.integration.v1.PairR\x05pairs\x12@\n" +
@@ -1426,14 +1430,15 @@ const file_defender_integration_v1_stream_proto_rawDesc = "" +
 	"\x10closing_due_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x0eclosingDueTime\x12;\n" +
 	"\x06budget\x18\a \x03(\v2#.defender.integration.v1.BudgetLeftR\x06budget\x12?\n" +
 	"\rcovered_since\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\fcoveredSince\x12B\n" +
-	"\x0freading_back_to\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\rreadingBackTo\"\x82\x01\n" +
+	"\x0freading_back_to\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\rreadingBackTo\"\x95\x01\n" +
 	"\x05Phase\x12\x15\n" +
 	"\x11PHASE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11PHASE_CATCHING_UP\x10\x01\x12\x13\n" +
 	"\x0fPHASE_FOLLOWING\x10\x02\x12\x11\n" +
 	"\rPHASE_WAITING\x10\x03\x12\x11\n" +
 	"\rPHASE_CLOSING\x10\x04\x12\x10\n" +
-	"\fPHASE_PAUSED\x10\x05\"g\n" +
+	"\fPHASE_PAUSED\x10\x05\x12\x11\n" +
+	"\rPHASE_HUNTING\x10\x06\"g\n" +
 	"\bGapEvent\x129\n" +
 	"\n" +
 	"floor_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\tfloorTime\x12 \n" +

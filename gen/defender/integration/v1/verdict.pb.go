@@ -156,7 +156,7 @@ type Verdict int32
 const (
 	// Not set; never sent.
 	Verdict_VERDICT_UNSPECIFIED Verdict = 0
-	// Defender prevented it, or blocked it while it ran.
+	// Defender prevented it, or blocked it while it ran: by an alert, or by a block in its telemetry that raised none.
 	Verdict_VERDICT_PREVENTED Verdict = 1
 	// Defender detected it.
 	Verdict_VERDICT_DETECTED Verdict = 2
@@ -166,6 +166,9 @@ const (
 	Verdict_VERDICT_MISSED Verdict = 4
 	// It cannot be said; `cannot_judge_reason` says why.
 	Verdict_VERDICT_CANNOT_JUDGE Verdict = 5
+	// No alert counts, and Defender's telemetry holds traces of the attack: it was recorded, and raised nothing. Only where telemetry was
+	// asked for.
+	Verdict_VERDICT_LOGGED Verdict = 6
 )
 
 // Enum value maps for Verdict.
@@ -177,6 +180,7 @@ var (
 		3: "VERDICT_DETECTED_LATE",
 		4: "VERDICT_MISSED",
 		5: "VERDICT_CANNOT_JUDGE",
+		6: "VERDICT_LOGGED",
 	}
 	Verdict_value = map[string]int32{
 		"VERDICT_UNSPECIFIED":   0,
@@ -185,6 +189,7 @@ var (
 		"VERDICT_DETECTED_LATE": 3,
 		"VERDICT_MISSED":        4,
 		"VERDICT_CANNOT_JUDGE":  5,
+		"VERDICT_LOGGED":        6,
 	}
 )
 
@@ -572,7 +577,9 @@ type ActorVerdict struct {
 	// With `explain`: collected alerts that do not count, the nearest first.
 	NearMisses []*NearMiss `protobuf:"bytes,12,rep,name=near_misses,json=nearMisses,proto3" json:"near_misses,omitempty"`
 	// With `explain`: how many alerts do not count beyond those, by what failed.
-	Uncounted     []*Uncounted `protobuf:"bytes,13,rep,name=uncounted,proto3" json:"uncounted,omitempty"`
+	Uncounted []*Uncounted `protobuf:"bytes,13,rep,name=uncounted,proto3" json:"uncounted,omitempty"`
+	// What Defender's telemetry holds of the attack, where it was asked.
+	Telemetry     *Telemetry `protobuf:"bytes,14,opt,name=telemetry,proto3" json:"telemetry,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -694,6 +701,13 @@ func (x *ActorVerdict) GetNearMisses() []*NearMiss {
 func (x *ActorVerdict) GetUncounted() []*Uncounted {
 	if x != nil {
 		return x.Uncounted
+	}
+	return nil
+}
+
+func (x *ActorVerdict) GetTelemetry() *Telemetry {
+	if x != nil {
+		return x.Telemetry
 	}
 	return nil
 }
@@ -1005,7 +1019,7 @@ var File_defender_integration_v1_verdict_proto protoreflect.FileDescriptor
 
 const file_defender_integration_v1_verdict_proto_rawDesc = "" +
 	"\n" +
-	"%defender/integration/v1/verdict.proto\x12\x17defender.integration.v1\x1a)defender/integration/v1/attribution.proto\x1a$defender/integration/v1/device.proto\x1a)defender/integration/v1/integration.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbe\x01\n" +
+	"%defender/integration/v1/verdict.proto\x12\x17defender.integration.v1\x1a)defender/integration/v1/attribution.proto\x1a$defender/integration/v1/device.proto\x1a)defender/integration/v1/integration.proto\x1a'defender/integration/v1/telemetry.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbe\x01\n" +
 	"\x11OutcomeAssessment\x12:\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2 .defender.integration.v1.OutcomeR\aoutcome\x12#\n" +
 	"\revidence_path\x18\x02 \x01(\tR\fevidencePath\x12 \n" +
@@ -1017,7 +1031,7 @@ const file_defender_integration_v1_verdict_proto_rawDesc = "" +
 	"\bverdicts\x18\x03 \x03(\v2%.defender.integration.v1.ActorVerdictR\bverdicts\x12\x16\n" +
 	"\x06alerts\x18\x04 \x01(\x03R\x06alerts\x12'\n" +
 	"\x0fcounting_alerts\x18\x05 \x01(\x03R\x0ecountingAlertsB\a\n" +
-	"\x05proof\"\x81\x06\n" +
+	"\x05proof\"\xc3\x06\n" +
 	"\fActorVerdict\x12\x19\n" +
 	"\bactor_id\x18\x01 \x01(\tR\aactorId\x12:\n" +
 	"\averdict\x18\x02 \x01(\x0e2 .defender.integration.v1.VerdictR\averdict\x12:\n" +
@@ -1035,7 +1049,8 @@ const file_defender_integration_v1_verdict_proto_rawDesc = "" +
 	"\tamendment\x18\v \x01(\v2\".defender.integration.v1.AmendmentR\tamendment\x12B\n" +
 	"\vnear_misses\x18\f \x03(\v2!.defender.integration.v1.NearMissR\n" +
 	"nearMisses\x12@\n" +
-	"\tuncounted\x18\r \x03(\v2\".defender.integration.v1.UncountedR\tuncounted\"\x9b\x02\n" +
+	"\tuncounted\x18\r \x03(\v2\".defender.integration.v1.UncountedR\tuncounted\x12@\n" +
+	"\ttelemetry\x18\x0e \x01(\v2\".defender.integration.v1.TelemetryR\ttelemetry\"\x9b\x02\n" +
 	"\tLatencies\x12I\n" +
 	"\x13activity_to_created\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x11activityToCreated\x12G\n" +
 	"\x12created_to_visible\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x10createdToVisible\x12K\n" +
@@ -1070,14 +1085,15 @@ const file_defender_integration_v1_verdict_proto_rawDesc = "" +
 	"\x0fOUTCOME_BLOCKED\x10\x02\x12\x16\n" +
 	"\x12OUTCOME_REMEDIATED\x10\x03\x12\x14\n" +
 	"\x10OUTCOME_DETECTED\x10\x04\x12\x13\n" +
-	"\x0fOUTCOME_UNKNOWN\x10\x05*\x98\x01\n" +
+	"\x0fOUTCOME_UNKNOWN\x10\x05*\xac\x01\n" +
 	"\aVerdict\x12\x17\n" +
 	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11VERDICT_PREVENTED\x10\x01\x12\x14\n" +
 	"\x10VERDICT_DETECTED\x10\x02\x12\x19\n" +
 	"\x15VERDICT_DETECTED_LATE\x10\x03\x12\x12\n" +
 	"\x0eVERDICT_MISSED\x10\x04\x12\x18\n" +
-	"\x14VERDICT_CANNOT_JUDGE\x10\x05*\xb6\x03\n" +
+	"\x14VERDICT_CANNOT_JUDGE\x10\x05\x12\x12\n" +
+	"\x0eVERDICT_LOGGED\x10\x06*\xb6\x03\n" +
 	"\x11CannotJudgeReason\x12#\n" +
 	"\x1fCANNOT_JUDGE_REASON_UNSPECIFIED\x10\x00\x12(\n" +
 	"$CANNOT_JUDGE_REASON_NO_DEVICE_SOURCE\x10\x01\x12,\n" +
@@ -1128,8 +1144,9 @@ var file_defender_integration_v1_verdict_proto_goTypes = []any{
 	(*Problem)(nil),               // 13: defender.integration.v1.Problem
 	(*Device)(nil),                // 14: defender.integration.v1.Device
 	(Confidence)(0),               // 15: defender.integration.v1.Confidence
-	(*durationpb.Duration)(nil),   // 16: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
+	(*Telemetry)(nil),             // 16: defender.integration.v1.Telemetry
+	(*durationpb.Duration)(nil),   // 17: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
 }
 var file_defender_integration_v1_verdict_proto_depIdxs = []int32{
 	1,  // 0: defender.integration.v1.OutcomeAssessment.outcome:type_name -> defender.integration.v1.Outcome
@@ -1145,21 +1162,22 @@ var file_defender_integration_v1_verdict_proto_depIdxs = []int32{
 	9,  // 10: defender.integration.v1.ActorVerdict.amendment:type_name -> defender.integration.v1.Amendment
 	10, // 11: defender.integration.v1.ActorVerdict.near_misses:type_name -> defender.integration.v1.NearMiss
 	11, // 12: defender.integration.v1.ActorVerdict.uncounted:type_name -> defender.integration.v1.Uncounted
-	16, // 13: defender.integration.v1.Latencies.activity_to_created:type_name -> google.protobuf.Duration
-	16, // 14: defender.integration.v1.Latencies.created_to_visible:type_name -> google.protobuf.Duration
-	16, // 15: defender.integration.v1.Latencies.visible_to_delivered:type_name -> google.protobuf.Duration
-	16, // 16: defender.integration.v1.Latencies.away:type_name -> google.protobuf.Duration
-	2,  // 17: defender.integration.v1.Amendment.verdict:type_name -> defender.integration.v1.Verdict
-	1,  // 18: defender.integration.v1.Amendment.outcome:type_name -> defender.integration.v1.Outcome
-	3,  // 19: defender.integration.v1.Amendment.cannot_judge_reason:type_name -> defender.integration.v1.CannotJudgeReason
-	17, // 20: defender.integration.v1.NearMiss.created_time:type_name -> google.protobuf.Timestamp
-	4,  // 21: defender.integration.v1.NearMiss.criterion:type_name -> defender.integration.v1.CountingCriterion
-	4,  // 22: defender.integration.v1.Uncounted.criterion:type_name -> defender.integration.v1.CountingCriterion
-	23, // [23:23] is the sub-list for method output_type
-	23, // [23:23] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	16, // 13: defender.integration.v1.ActorVerdict.telemetry:type_name -> defender.integration.v1.Telemetry
+	17, // 14: defender.integration.v1.Latencies.activity_to_created:type_name -> google.protobuf.Duration
+	17, // 15: defender.integration.v1.Latencies.created_to_visible:type_name -> google.protobuf.Duration
+	17, // 16: defender.integration.v1.Latencies.visible_to_delivered:type_name -> google.protobuf.Duration
+	17, // 17: defender.integration.v1.Latencies.away:type_name -> google.protobuf.Duration
+	2,  // 18: defender.integration.v1.Amendment.verdict:type_name -> defender.integration.v1.Verdict
+	1,  // 19: defender.integration.v1.Amendment.outcome:type_name -> defender.integration.v1.Outcome
+	3,  // 20: defender.integration.v1.Amendment.cannot_judge_reason:type_name -> defender.integration.v1.CannotJudgeReason
+	18, // 21: defender.integration.v1.NearMiss.created_time:type_name -> google.protobuf.Timestamp
+	4,  // 22: defender.integration.v1.NearMiss.criterion:type_name -> defender.integration.v1.CountingCriterion
+	4,  // 23: defender.integration.v1.Uncounted.criterion:type_name -> defender.integration.v1.CountingCriterion
+	24, // [24:24] is the sub-list for method output_type
+	24, // [24:24] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_defender_integration_v1_verdict_proto_init() }
@@ -1170,6 +1188,7 @@ func file_defender_integration_v1_verdict_proto_init() {
 	file_defender_integration_v1_attribution_proto_init()
 	file_defender_integration_v1_device_proto_init()
 	file_defender_integration_v1_integration_proto_init()
+	file_defender_integration_v1_telemetry_proto_init()
 	file_defender_integration_v1_verdict_proto_msgTypes[1].OneofWrappers = []any{
 		(*CompletedEvent_Pair)(nil),
 		(*CompletedEvent_FailedClosing)(nil),

@@ -37,6 +37,7 @@ type Entry struct {
 	//	*Entry_DeviceFact
 	//	*Entry_Pair
 	//	*Entry_FailedClosing
+	//	*Entry_TelemetryAnswer
 	Body          isEntry_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -122,6 +123,15 @@ func (x *Entry) GetFailedClosing() *FailedClosing {
 	return nil
 }
 
+func (x *Entry) GetTelemetryAnswer() *TelemetryAnswer {
+	if x != nil {
+		if x, ok := x.Body.(*Entry_TelemetryAnswer); ok {
+			return x.TelemetryAnswer
+		}
+	}
+	return nil
+}
+
 type isEntry_Body interface {
 	isEntry_Body()
 }
@@ -146,6 +156,11 @@ type Entry_FailedClosing struct {
 	FailedClosing *FailedClosing `protobuf:"bytes,5,opt,name=failed_closing,json=failedClosing,proto3,oneof"`
 }
 
+type Entry_TelemetryAnswer struct {
+	// What telemetry holds of an attack.
+	TelemetryAnswer *TelemetryAnswer `protobuf:"bytes,6,opt,name=telemetry_answer,json=telemetryAnswer,proto3,oneof"`
+}
+
 func (*Entry_Revision) isEntry_Body() {}
 
 func (*Entry_DeviceFact) isEntry_Body() {}
@@ -153,6 +168,8 @@ func (*Entry_DeviceFact) isEntry_Body() {}
 func (*Entry_Pair) isEntry_Body() {}
 
 func (*Entry_FailedClosing) isEntry_Body() {}
+
+func (*Entry_TelemetryAnswer) isEntry_Body() {}
 
 // Revision is one version of an alert.
 type Revision struct {
@@ -1029,6 +1046,62 @@ func (x *ResumeToken) GetJudgedSequence() uint64 {
 	return 0
 }
 
+// TelemetryAnswer is what telemetry holds of the attack on one Actor, or why it could not be asked.
+type TelemetryAnswer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was asked: the first 16 bytes of the SHA-256 of the question, which is the Actor's devices, its traces, the window with its
+	// tolerance, and the entry that completed the stream.
+	Question []byte `protobuf:"bytes,1,opt,name=question,proto3" json:"question,omitempty"`
+	// The answer.
+	Telemetry     *v1.Telemetry `protobuf:"bytes,2,opt,name=telemetry,proto3" json:"telemetry,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TelemetryAnswer) Reset() {
+	*x = TelemetryAnswer{}
+	mi := &file_defender_integration_store_v1_store_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TelemetryAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TelemetryAnswer) ProtoMessage() {}
+
+func (x *TelemetryAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_defender_integration_store_v1_store_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TelemetryAnswer.ProtoReflect.Descriptor instead.
+func (*TelemetryAnswer) Descriptor() ([]byte, []int) {
+	return file_defender_integration_store_v1_store_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *TelemetryAnswer) GetQuestion() []byte {
+	if x != nil {
+		return x.Question
+	}
+	return nil
+}
+
+func (x *TelemetryAnswer) GetTelemetry() *v1.Telemetry {
+	if x != nil {
+		return x.Telemetry
+	}
+	return nil
+}
+
 // Block is a number of calls that may have been made from a time on.
 type Ledger_Block struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1042,7 +1115,7 @@ type Ledger_Block struct {
 
 func (x *Ledger_Block) Reset() {
 	*x = Ledger_Block{}
-	mi := &file_defender_integration_store_v1_store_proto_msgTypes[11]
+	mi := &file_defender_integration_store_v1_store_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1054,7 +1127,7 @@ func (x *Ledger_Block) String() string {
 func (*Ledger_Block) ProtoMessage() {}
 
 func (x *Ledger_Block) ProtoReflect() protoreflect.Message {
-	mi := &file_defender_integration_store_v1_store_proto_msgTypes[11]
+	mi := &file_defender_integration_store_v1_store_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1099,7 +1172,7 @@ type ResumeToken_Binding struct {
 
 func (x *ResumeToken_Binding) Reset() {
 	*x = ResumeToken_Binding{}
-	mi := &file_defender_integration_store_v1_store_proto_msgTypes[12]
+	mi := &file_defender_integration_store_v1_store_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1111,7 +1184,7 @@ func (x *ResumeToken_Binding) String() string {
 func (*ResumeToken_Binding) ProtoMessage() {}
 
 func (x *ResumeToken_Binding) ProtoReflect() protoreflect.Message {
-	mi := &file_defender_integration_store_v1_store_proto_msgTypes[12]
+	mi := &file_defender_integration_store_v1_store_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1152,7 +1225,7 @@ var File_defender_integration_store_v1_store_proto protoreflect.FileDescriptor
 
 const file_defender_integration_store_v1_store_proto_rawDesc = "" +
 	"\n" +
-	")defender/integration/store/v1/store.proto\x12\x1ddefender.integration.store.v1\x1a#defender/integration/v1/alert.proto\x1a$defender/integration/v1/device.proto\x1a)defender/integration/v1/integration.proto\x1a$defender/integration/v1/stream.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf6\x02\n" +
+	")defender/integration/store/v1/store.proto\x12\x1ddefender.integration.store.v1\x1a#defender/integration/v1/alert.proto\x1a$defender/integration/v1/device.proto\x1a)defender/integration/v1/integration.proto\x1a$defender/integration/v1/stream.proto\x1a'defender/integration/v1/telemetry.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd3\x03\n" +
 	"\x05Entry\x129\n" +
 	"\n" +
 	"entry_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\tentryTime\x12E\n" +
@@ -1160,7 +1233,8 @@ const file_defender_integration_store_v1_store_proto_rawDesc = "" +
 	"\vdevice_fact\x18\x03 \x01(\v2).defender.integration.store.v1.DeviceFactH\x00R\n" +
 	"deviceFact\x12>\n" +
 	"\x04pair\x18\x04 \x01(\v2(.defender.integration.store.v1.PairProofH\x00R\x04pair\x12U\n" +
-	"\x0efailed_closing\x18\x05 \x01(\v2,.defender.integration.store.v1.FailedClosingH\x00R\rfailedClosingB\x06\n" +
+	"\x0efailed_closing\x18\x05 \x01(\v2,.defender.integration.store.v1.FailedClosingH\x00R\rfailedClosing\x12[\n" +
+	"\x10telemetry_answer\x18\x06 \x01(\v2..defender.integration.store.v1.TelemetryAnswerH\x00R\x0ftelemetryAnswerB\x06\n" +
 	"\x04body\"\x9c\x04\n" +
 	"\bRevision\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12!\n" +
@@ -1243,7 +1317,10 @@ const file_defender_integration_store_v1_store_proto_rawDesc = "" +
 	"\x06window\x18\x02 \x01(\fR\x06window\x12\x1e\n" +
 	"\n" +
 	"thresholds\x18\x03 \x01(\fR\n" +
-	"thresholdsB\x86\x02\n" +
+	"thresholds\"o\n" +
+	"\x0fTelemetryAnswer\x12\x1a\n" +
+	"\bquestion\x18\x01 \x01(\fR\bquestion\x12@\n" +
+	"\ttelemetry\x18\x02 \x01(\v2\".defender.integration.v1.TelemetryR\ttelemetryB\x86\x02\n" +
 	"!com.defender.integration.store.v1B\n" +
 	"StoreProtoP\x01Z>defender-integration/gen/defender/integration/store/v1;storev1\xa2\x02\x03DIS\xaa\x02\x1dDefender.Integration.Store.V1\xca\x02\x1dDefender\\Integration\\Store\\V1\xe2\x02)Defender\\Integration\\Store\\V1\\GPBMetadata\xea\x02 Defender::Integration::Store::V1b\x06proto3"
 
@@ -1259,7 +1336,7 @@ func file_defender_integration_store_v1_store_proto_rawDescGZIP() []byte {
 	return file_defender_integration_store_v1_store_proto_rawDescData
 }
 
-var file_defender_integration_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_defender_integration_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_defender_integration_store_v1_store_proto_goTypes = []any{
 	(*Entry)(nil),                 // 0: defender.integration.store.v1.Entry
 	(*Revision)(nil),              // 1: defender.integration.store.v1.Revision
@@ -1272,56 +1349,60 @@ var file_defender_integration_store_v1_store_proto_goTypes = []any{
 	(*Checkpoint)(nil),            // 8: defender.integration.store.v1.Checkpoint
 	(*Ledger)(nil),                // 9: defender.integration.store.v1.Ledger
 	(*ResumeToken)(nil),           // 10: defender.integration.store.v1.ResumeToken
-	(*Ledger_Block)(nil),          // 11: defender.integration.store.v1.Ledger.Block
-	(*ResumeToken_Binding)(nil),   // 12: defender.integration.store.v1.ResumeToken.Binding
-	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
-	(*v1.Alert)(nil),              // 14: defender.integration.v1.Alert
-	(*v1.Omission)(nil),           // 15: defender.integration.v1.Omission
-	(*durationpb.Duration)(nil),   // 16: google.protobuf.Duration
-	(*v1.Device)(nil),             // 17: defender.integration.v1.Device
-	(*v1.Pair)(nil),               // 18: defender.integration.v1.Pair
-	(v1.DeviceSource_Kind)(0),     // 19: defender.integration.v1.DeviceSource.Kind
-	(*v1.Problem)(nil),            // 20: defender.integration.v1.Problem
-	(*v1.Integration)(nil),        // 21: defender.integration.v1.Integration
+	(*TelemetryAnswer)(nil),       // 11: defender.integration.store.v1.TelemetryAnswer
+	(*Ledger_Block)(nil),          // 12: defender.integration.store.v1.Ledger.Block
+	(*ResumeToken_Binding)(nil),   // 13: defender.integration.store.v1.ResumeToken.Binding
+	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
+	(*v1.Alert)(nil),              // 15: defender.integration.v1.Alert
+	(*v1.Omission)(nil),           // 16: defender.integration.v1.Omission
+	(*durationpb.Duration)(nil),   // 17: google.protobuf.Duration
+	(*v1.Device)(nil),             // 18: defender.integration.v1.Device
+	(*v1.Pair)(nil),               // 19: defender.integration.v1.Pair
+	(v1.DeviceSource_Kind)(0),     // 20: defender.integration.v1.DeviceSource.Kind
+	(*v1.Problem)(nil),            // 21: defender.integration.v1.Problem
+	(*v1.Integration)(nil),        // 22: defender.integration.v1.Integration
+	(*v1.Telemetry)(nil),          // 23: defender.integration.v1.Telemetry
 }
 var file_defender_integration_store_v1_store_proto_depIdxs = []int32{
-	13, // 0: defender.integration.store.v1.Entry.entry_time:type_name -> google.protobuf.Timestamp
+	14, // 0: defender.integration.store.v1.Entry.entry_time:type_name -> google.protobuf.Timestamp
 	1,  // 1: defender.integration.store.v1.Entry.revision:type_name -> defender.integration.store.v1.Revision
 	2,  // 2: defender.integration.store.v1.Entry.device_fact:type_name -> defender.integration.store.v1.DeviceFact
 	3,  // 3: defender.integration.store.v1.Entry.pair:type_name -> defender.integration.store.v1.PairProof
 	5,  // 4: defender.integration.store.v1.Entry.failed_closing:type_name -> defender.integration.store.v1.FailedClosing
-	13, // 5: defender.integration.store.v1.Revision.updated_time:type_name -> google.protobuf.Timestamp
-	13, // 6: defender.integration.store.v1.Revision.seen_time:type_name -> google.protobuf.Timestamp
-	13, // 7: defender.integration.store.v1.Revision.first_seen_time:type_name -> google.protobuf.Timestamp
-	14, // 8: defender.integration.store.v1.Revision.alert:type_name -> defender.integration.v1.Alert
-	15, // 9: defender.integration.store.v1.Revision.omission:type_name -> defender.integration.v1.Omission
-	16, // 10: defender.integration.store.v1.Revision.away:type_name -> google.protobuf.Duration
-	17, // 11: defender.integration.store.v1.DeviceFact.device:type_name -> defender.integration.v1.Device
-	13, // 12: defender.integration.store.v1.DeviceFact.looked_up_time:type_name -> google.protobuf.Timestamp
-	18, // 13: defender.integration.store.v1.PairProof.pair:type_name -> defender.integration.v1.Pair
-	4,  // 14: defender.integration.store.v1.PairProof.devices:type_name -> defender.integration.store.v1.DeviceLookup
-	19, // 15: defender.integration.store.v1.DeviceLookup.kind:type_name -> defender.integration.v1.DeviceSource.Kind
-	13, // 16: defender.integration.store.v1.DeviceLookup.looked_up_time:type_name -> google.protobuf.Timestamp
-	20, // 17: defender.integration.store.v1.DeviceLookup.problem:type_name -> defender.integration.v1.Problem
-	13, // 18: defender.integration.store.v1.FailedClosing.since:type_name -> google.protobuf.Timestamp
-	13, // 19: defender.integration.store.v1.FailedClosing.due:type_name -> google.protobuf.Timestamp
-	20, // 20: defender.integration.store.v1.FailedClosing.problem:type_name -> defender.integration.v1.Problem
-	4,  // 21: defender.integration.store.v1.FailedClosing.devices:type_name -> defender.integration.store.v1.DeviceLookup
-	21, // 22: defender.integration.store.v1.Record.integration:type_name -> defender.integration.v1.Integration
-	13, // 23: defender.integration.store.v1.Checkpoint.floor_time:type_name -> google.protobuf.Timestamp
-	13, // 24: defender.integration.store.v1.Checkpoint.polled_since:type_name -> google.protobuf.Timestamp
-	13, // 25: defender.integration.store.v1.Checkpoint.polled_through:type_name -> google.protobuf.Timestamp
-	13, // 26: defender.integration.store.v1.Checkpoint.covered_since:type_name -> google.protobuf.Timestamp
-	16, // 27: defender.integration.store.v1.Checkpoint.clock:type_name -> google.protobuf.Duration
-	11, // 28: defender.integration.store.v1.Ledger.blocks:type_name -> defender.integration.store.v1.Ledger.Block
-	13, // 29: defender.integration.store.v1.ResumeToken.start_time:type_name -> google.protobuf.Timestamp
-	12, // 30: defender.integration.store.v1.ResumeToken.binding:type_name -> defender.integration.store.v1.ResumeToken.Binding
-	13, // 31: defender.integration.store.v1.Ledger.Block.time:type_name -> google.protobuf.Timestamp
-	32, // [32:32] is the sub-list for method output_type
-	32, // [32:32] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	11, // 5: defender.integration.store.v1.Entry.telemetry_answer:type_name -> defender.integration.store.v1.TelemetryAnswer
+	14, // 6: defender.integration.store.v1.Revision.updated_time:type_name -> google.protobuf.Timestamp
+	14, // 7: defender.integration.store.v1.Revision.seen_time:type_name -> google.protobuf.Timestamp
+	14, // 8: defender.integration.store.v1.Revision.first_seen_time:type_name -> google.protobuf.Timestamp
+	15, // 9: defender.integration.store.v1.Revision.alert:type_name -> defender.integration.v1.Alert
+	16, // 10: defender.integration.store.v1.Revision.omission:type_name -> defender.integration.v1.Omission
+	17, // 11: defender.integration.store.v1.Revision.away:type_name -> google.protobuf.Duration
+	18, // 12: defender.integration.store.v1.DeviceFact.device:type_name -> defender.integration.v1.Device
+	14, // 13: defender.integration.store.v1.DeviceFact.looked_up_time:type_name -> google.protobuf.Timestamp
+	19, // 14: defender.integration.store.v1.PairProof.pair:type_name -> defender.integration.v1.Pair
+	4,  // 15: defender.integration.store.v1.PairProof.devices:type_name -> defender.integration.store.v1.DeviceLookup
+	20, // 16: defender.integration.store.v1.DeviceLookup.kind:type_name -> defender.integration.v1.DeviceSource.Kind
+	14, // 17: defender.integration.store.v1.DeviceLookup.looked_up_time:type_name -> google.protobuf.Timestamp
+	21, // 18: defender.integration.store.v1.DeviceLookup.problem:type_name -> defender.integration.v1.Problem
+	14, // 19: defender.integration.store.v1.FailedClosing.since:type_name -> google.protobuf.Timestamp
+	14, // 20: defender.integration.store.v1.FailedClosing.due:type_name -> google.protobuf.Timestamp
+	21, // 21: defender.integration.store.v1.FailedClosing.problem:type_name -> defender.integration.v1.Problem
+	4,  // 22: defender.integration.store.v1.FailedClosing.devices:type_name -> defender.integration.store.v1.DeviceLookup
+	22, // 23: defender.integration.store.v1.Record.integration:type_name -> defender.integration.v1.Integration
+	14, // 24: defender.integration.store.v1.Checkpoint.floor_time:type_name -> google.protobuf.Timestamp
+	14, // 25: defender.integration.store.v1.Checkpoint.polled_since:type_name -> google.protobuf.Timestamp
+	14, // 26: defender.integration.store.v1.Checkpoint.polled_through:type_name -> google.protobuf.Timestamp
+	14, // 27: defender.integration.store.v1.Checkpoint.covered_since:type_name -> google.protobuf.Timestamp
+	17, // 28: defender.integration.store.v1.Checkpoint.clock:type_name -> google.protobuf.Duration
+	12, // 29: defender.integration.store.v1.Ledger.blocks:type_name -> defender.integration.store.v1.Ledger.Block
+	14, // 30: defender.integration.store.v1.ResumeToken.start_time:type_name -> google.protobuf.Timestamp
+	13, // 31: defender.integration.store.v1.ResumeToken.binding:type_name -> defender.integration.store.v1.ResumeToken.Binding
+	23, // 32: defender.integration.store.v1.TelemetryAnswer.telemetry:type_name -> defender.integration.v1.Telemetry
+	14, // 33: defender.integration.store.v1.Ledger.Block.time:type_name -> google.protobuf.Timestamp
+	34, // [34:34] is the sub-list for method output_type
+	34, // [34:34] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_defender_integration_store_v1_store_proto_init() }
@@ -1334,6 +1415,7 @@ func file_defender_integration_store_v1_store_proto_init() {
 		(*Entry_DeviceFact)(nil),
 		(*Entry_Pair)(nil),
 		(*Entry_FailedClosing)(nil),
+		(*Entry_TelemetryAnswer)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1341,7 +1423,7 @@ func file_defender_integration_store_v1_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_defender_integration_store_v1_store_proto_rawDesc), len(file_defender_integration_store_v1_store_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,207 @@
+package stream_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"defender-integration/collector"
+	"defender-integration/collector/collectortest"
+	"defender-integration/defender"
+	integrationv1 "defender-integration/gen/defender/integration/v1"
+)
+
+// tracesOf gives an Actor traces.
+func tracesOf(a *integrationv1.Actor) *integrationv1.Actor {
+	a.Traces = &integrationv1.Traces{Processes: []*integrationv1.ProcessTrace{{CommandLine: "attack --on " + a.GetActorId()}}}
+	return a
+}
+
+// telemetry answers by the device: what is blocked, logged or not there. It counts its calls and questions.
+type telemetry struct {
+	mu    sync.Mutex
+	calls int
+	asked []*defender.TelemetryQuestion
+	fail  error
+}
+
+func (x *telemetry) find(_ context.Context, questions []*defender.TelemetryQuestion) ([]*integrationv1.Telemetry, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.calls++
+	x.asked = append(x.asked, questions...)
+	if x.fail != nil {
+		return nil, x.fail
+	}
+	var answers []*integrationv1.Telemetry
+	for _, q := range questions {
+		row := &integrationv1.TelemetryRow{
+			Table: "DeviceEvents", ActionType: "ProcessCreated", EventTime: timestamppb.New(q.Since), MdeDeviceId: strings.Join(q.DeviceIDs, ","),
+			Criterion: integrationv1.TraceCriterion_TRACE_CRITERION_COMMAND_LINE, TraceValue: q.Traces.GetProcesses()[0].GetCommandLine(),
+		}
+		answer := &integrationv1.Telemetry{AskedTime: timestamppb.Now(), Rows: []*integrationv1.TelemetryRow{row}}
+		switch {
+		case slices.Contains(q.DeviceIDs, deviceOne):
+			row.ActionType, row.Control, row.Blocked = "AsrOfficeChildProcessBlocked", "attack surface reduction", true
+		case !slices.Contains(q.DeviceIDs, deviceTwo):
+			answer.Rows = nil
+		}
+		answers = append(answers, answer)
+	}
+	return answers, nil
+}
+
+const (
+	deviceThree = "3333333333333333333333333333333333333333"
+	deviceFour  = "4444444444444444444444444444444444444444"
+)
+
+// telemetryHouse is a house with four known devices, of which the fourth raises an alert, and a request for all of them.
+func telemetryHouse(t *testing.T, x *telemetry) (*house, *integrationv1.StreamAlertsRequest) {
+	h := newHouse(t, collector.DefaultSettings())
+	h.source.Traces = x.find
+	now := time.Now()
+	var devices []*integrationv1.Device
+	var actors []*integrationv1.Actor
+	for name, id := range map[string]string{"one": deviceOne, "two": deviceTwo, "three": deviceThree, "four": deviceFour} {
+		devices = append(devices, collectortest.Device(id, "ws-"+name+".contoso.test", now.Add(time.Hour)))
+	}
+	for _, name := range []string{"one", "two", "three", "four"} {
+		actors = append(actors, tracesOf(actorNamed(name, "ws-"+name)))
+	}
+	h.source.SetDevices(devices...)
+	h.source.Put(collectortest.Alert("a4", deviceFour, "ws-four.contoso.test", now.Add(5*time.Second)), now.Add(6*time.Second))
+	request := boundedRequest(append(actors, actorNamed("untraced", "ws-three.contoso.test"))...)
+	request.Telemetry = true
+	return h, request
+}
+
+// Before it is said that an attack was missed, telemetry is asked about the Actors with traces and without a counting alert: a block makes
+// PREVENTED, a row LOGGED, and nothing leaves MISSED as it is. A stream that is cut and resumed anywhere says the same, and asks once.
+func TestTelemetry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := &telemetry{}
+		h, request := telemetryHouse(t, x)
+		defer h.stop()
+		whole := h.open(request)
+		<-whole.done
+		last := whole.events[len(whole.events)-1].GetCompleted()
+		words := map[string]string{
+			"one": "by attack surface reduction", "two": "recorded the attack", "three": "holds none of the attack's traces", "four": "", "untraced": "",
+		}
+		for i, want := range []struct {
+			verdict integrationv1.Verdict
+			outcome integrationv1.Outcome
+			rows    int
+		}{
+			{integrationv1.Verdict_VERDICT_PREVENTED, integrationv1.Outcome_OUTCOME_BLOCKED, 1},
+			{integrationv1.Verdict_VERDICT_LOGGED, 0, 1},
+			{integrationv1.Verdict_VERDICT_MISSED, 0, 0},
+			{integrationv1.Verdict_VERDICT_PREVENTED, integrationv1.Outcome_OUTCOME_PREVENTED, -1},
+			{integrationv1.Verdict_VERDICT_MISSED, 0, -1},
+		} {
+			got := last.GetVerdicts()[i]
+			rows := -1
+			if got.GetTelemetry() != nil {
+				rows = len(got.GetTelemetry().GetRows())
+			}
+			if got.GetVerdict() != want.verdict || got.GetOutcome() != want.outcome || rows != want.rows || !strings.Contains(got.GetExplanation(), words[got.GetActorId()]) {
+				t.Errorf("verdict = %v, want %v", got, want)
+			}
+		}
+		if x.calls != 1 || len(x.asked) != 3 {
+			t.Errorf("%d calls with %d questions", x.calls, len(x.asked))
+		}
+		hunting := 0
+		for i, e := range whole.events {
+			if e.GetProgress().GetPhase() == integrationv1.ProgressEvent_PHASE_HUNTING {
+				hunting++
+			}
+			if e.GetCompleted() != nil {
+				break
+			}
+			c := h.open(resumed(request, e.GetResumeToken()))
+			<-c.done
+			if got := c.events[len(c.events)-1].GetCompleted(); !proto.Equal(got, last) {
+				t.Errorf("resumed after event %d: %v, want %v", i, got, last)
+			}
+		}
+		if x.calls != 1 || hunting == 0 {
+			t.Errorf("%d calls after resuming, hunting was told %d times", x.calls, hunting)
+		}
+		plain := proto.CloneOf(request)
+		plain.Telemetry = false
+		c := h.open(plain)
+		<-c.done
+		for _, v := range c.events[len(c.events)-1].GetCompleted().GetVerdicts() {
+			if v.GetTelemetry() != nil || v.GetVerdict() == integrationv1.Verdict_VERDICT_LOGGED {
+				t.Errorf("telemetry was not asked for: %v", v)
+			}
+		}
+	})
+}
+
+// Where telemetry cannot be asked the verdict says so, and waits no longer than it may; asked again later, the verdict is amended.
+func TestTelemetryThatFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := &telemetry{fail: &defender.Error{Permanent: true, Problem: &integrationv1.Problem{
+			Reason: integrationv1.ErrorReason_ERROR_REASON_PERMISSION_MISSING, Message: "ThreatHunting.Read.All is missing.",
+		}}}
+		h, request := telemetryHouse(t, x)
+		defer h.stop()
+		c := h.open(request)
+		<-c.done
+		completed := c.events[len(c.events)-1]
+		for i, v := range completed.GetCompleted().GetVerdicts()[:3] {
+			if v.GetVerdict() != integrationv1.Verdict_VERDICT_MISSED || !strings.Contains(v.GetExplanation(), "Telemetry could not be asked: ThreatHunting.Read.All is missing.") ||
+				v.GetTelemetry().GetProblem().GetReason() != integrationv1.ErrorReason_ERROR_REASON_PERMISSION_MISSING {
+				t.Errorf("verdict %d = %v", i, v)
+			}
+		}
+		x.mu.Lock()
+		x.fail = nil
+		x.mu.Unlock()
+		time.Sleep(5 * time.Minute)
+		again := h.open(resumed(request, completed.GetResumeToken()))
+		<-again.done
+		verdicts := again.events[len(again.events)-1].GetCompleted().GetVerdicts()
+		wantAmended(t, verdicts[0], integrationv1.Verdict_VERDICT_MISSED, "AMENDED from MISSED: telemetry")
+		wantAmended(t, verdicts[1], integrationv1.Verdict_VERDICT_MISSED, "AMENDED from MISSED: telemetry")
+		wantAmended(t, verdicts[2], 0, "")
+	})
+}
+
+// Two hundred streams that close in one minute make three calls.
+func TestTelemetryOfManyStreams(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := &telemetry{}
+		h, request := telemetryHouse(t, x)
+		defer h.stop()
+		var calls []*call
+		for i := range 200 {
+			one := proto.CloneOf(request)
+			one.Reference = fmt.Sprint(i)
+			one.Window.StartTime = timestamppb.Now()
+			one.Window.EndTime = timestamppb.New(time.Now().Add(time.Minute))
+			calls = append(calls, h.open(one))
+			time.Sleep(300 * time.Millisecond)
+		}
+		for _, c := range calls {
+			<-c.done
+			if v := c.events[len(c.events)-1].GetCompleted().GetVerdicts()[1]; v.GetVerdict() != integrationv1.Verdict_VERDICT_LOGGED {
+				t.Errorf("verdict = %v", v)
+			}
+		}
+		if x.calls > 4 {
+			t.Errorf("%d calls", x.calls)
+		}
+	})
+}
