@@ -15,11 +15,12 @@ func campaign(now time.Time) script {
 	}
 	dora, emil, greta := workstation("ws-dora-04", "10.20.4.14"), workstation("ws-emil-05", "10.20.4.15"), workstation("ws-greta-06", "10.20.4.16")
 	hugo, ivy, finn := workstation("ws-hugo-08", "10.20.4.18"), workstation("ws-ivy-09", "10.20.4.19"), workstation("ws-finn-10", "10.20.4.20")
+	jana, noah := workstation("ws-jana-13", "10.20.4.23"), workstation("ws-noah-14", "10.20.4.24")
 	lena, mia := workstation("lt-lena-11", vpnAddress), workstation("lt-mia-12", vpnAddress)
 	finn.Health, finn.LastSeen = "Inactive", now.Add(-9*24*time.Hour)
 	return script{
 		window: 3 * time.Second, wait: 7 * time.Second, tolerance: time.Second, onTime: 3 * time.Second,
-		devices: append(machines, dora, emil, greta, hugo, ivy, finn, lena, mia),
+		devices: append(machines, dora, emil, greta, hugo, ivy, finn, jana, noah, lena, mia),
 		attacks: []attack{
 			encodedPowerShell(machines[0], 500*time.Millisecond),
 			backupsDeleted(hugo, 1250*time.Millisecond),
@@ -27,8 +28,10 @@ func campaign(now time.Time) script {
 			dropperInstalled(machines[1], 2750*time.Millisecond),
 			ticketsForged(emil, 3500*time.Millisecond),
 			filesEncrypted(greta, 4250*time.Millisecond),
+			macroBlocked(jana, 4600*time.Millisecond),
 			webShell(machines[3], 5*time.Second),
 			portsScanned(lena, mia, 5750*time.Millisecond),
+			adminAdded(noah, 6100*time.Millisecond),
 			copyOverSMB(machines[4], 6500*time.Millisecond),
 			archiveSentOut(ivy, 7250*time.Millisecond),
 			keysLogged(finn, 8*time.Second),

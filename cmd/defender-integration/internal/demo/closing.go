@@ -104,11 +104,14 @@ func restsOn(r *result) string {
 	case integrationv1.Verdict_VERDICT_MISSED:
 		p := r.completed.GetPair()
 		return fmt.Sprintf("%s read at %s, device's report at %s", inWords(wordOf(p.GetDepth())), clock(p.GetThrough().AsTime()),
-			clock(v.GetDevice().GetLastSeenTime().AsTime()))
+			clock(v.GetDevice().GetLastSeenTime().AsTime())) + askedOfTelemetry(v)
 	case integrationv1.Verdict_VERDICT_CANNOT_JUDGE:
-		return inWords(wordOf(v.GetCannotJudgeReason()))
+		return inWords(wordOf(v.GetCannotJudgeReason())) + askedOfTelemetry(v)
 	}
 	e := r.deciding()
+	if rows := v.GetTelemetry().GetRows(); e == nil && len(rows) > 0 {
+		return restsOnTelemetry(r, rows[0])
+	}
 	if e == nil {
 		return "alert " + v.GetDecidingAlertId()
 	}

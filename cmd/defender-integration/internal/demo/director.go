@@ -73,5 +73,6 @@ func (d *director) request(a *attack, began time.Time) *integrationv1.StreamAler
 
 		MinConfidence: a.minConfidence,
 		Explain:       true,
+		Telemetry:     a.telemetry,
 	}
 }

@@ -7,9 +7,10 @@
 //
 //	run.go       the whole demonstration, from the first line to the last
 //	script.go    what happens, and when
-//	campaign.go  the attacks of the demonstration: seen.go those that Defender saw, unseen.go those of which no alert counts
+//	campaign.go  the attacks of the demonstration: seen.go those that Defender saw, logged.go those that its
+//	             telemetry alone tells of, unseen.go those of which nothing counts
 //	finding.go   what Defender finds, and what the Director knows of an attack
-//	expect.go    what is expected, and what is other
+//	expect.go    what is expected, and what is other; telemetry.go of what raised no alert
 //	house.go     the simulated Microsoft and the service, started and stopped
 //	way.go       through which API it is run, and what that changes of what is expected
 //	line.go      the Director's connection, which can be cut

@@ -9,7 +9,7 @@ import (
 )
 
 // expectation is what the service should say of an attack. What is not set is not compared, but for the verdict, what it amends, and
-// the number of revisions. Where an alert decides, its latencies must be told.
+// the number of revisions, and whether telemetry was asked. Where an alert decides, its latencies must be told.
 type expectation struct {
 	verdict integrationv1.Verdict
 	outcome integrationv1.Outcome
@@ -29,6 +29,8 @@ type expectation struct {
 	nearMiss integrationv1.CountingCriterion
 	// open is an alert that must have been told of as open.
 	open string
+	// telemetry is what telemetry should hold of the attack; nil where it is not asked.
+	telemetry *telemetryWanted
 	// revisions is how many revisions of alerts are sent, each once.
 	revisions int
 }
@@ -59,7 +61,9 @@ func (e expectation) differs(got *result) string {
 	}
 	differ(e.nearMiss == 0 || nearest == e.nearMiss, "nearest miss", wordOf(e.nearMiss), wordOf(nearest))
 	differ(e.open == "" || got.open[e.open], "open alerts", e.open, "none")
-	differ(e.outcome == 0 || timed(verdict.GetLatencies()), "latencies", "all", "not all")
+	decides := e.outcome != 0 && (e.telemetry == nil || e.telemetry.rows == 0)
+	differ(!decides || timed(verdict.GetLatencies()), "latencies", "all", "not all")
+	e.telemetry.check(verdict, differ)
 	differ(got.revisions() == e.revisions, "revisions sent", e.revisions, got.revisions())
 	differ(got.repeated == 0, "revisions sent twice", 0, got.repeated)
 	return strings.Join(parts, "; ")

@@ -49,6 +49,83 @@ func fulfilled() (*result, *integrationv1.ActorVerdict, *integrationv1.AlertEven
 	}, v, e
 }
 
+// blockedUnseen is an expectation of a block that telemetry alone tells of.
+func blockedUnseen() expectation {
+	return expectation{
+		verdict: integrationv1.Verdict_VERDICT_PREVENTED, outcome: integrationv1.Outcome_OUTCOME_BLOCKED,
+		telemetry: &telemetryWanted{
+			rows: 1, table: "DeviceEvents", action: "AsrRansomwareBlocked", control: "attack surface reduction", blocked: true,
+			criterion: integrationv1.TraceCriterion_TRACE_CRITERION_PROCESS,
+		},
+	}
+}
+
+// What telemetry holds is compared, and that the verdict's words rest on it.
+func TestDiffersByTelemetry(t *testing.T) {
+	blocked := func() *integrationv1.ActorVerdict {
+		return &integrationv1.ActorVerdict{
+			Verdict: integrationv1.Verdict_VERDICT_PREVENTED, Outcome: integrationv1.Outcome_OUTCOME_BLOCKED,
+			Explanation: `Defender blocked the attack by attack surface reduction: telemetry of DeviceEvents has "AsrRansomwareBlocked".`,
+			Telemetry: &integrationv1.Telemetry{AskedTime: at(1), Rows: []*integrationv1.TelemetryRow{{
+				Table: "DeviceEvents", ActionType: "AsrRansomwareBlocked", Control: "attack surface reduction", Blocked: true,
+				Criterion: integrationv1.TraceCriterion_TRACE_CRITERION_PROCESS,
+			}}},
+		}
+	}
+	missed := func() *integrationv1.ActorVerdict {
+		return &integrationv1.ActorVerdict{
+			Verdict: integrationv1.Verdict_VERDICT_MISSED, Telemetry: &integrationv1.Telemetry{AskedTime: at(1)},
+			Explanation: "Telemetry was asked at noon and holds none of the attack's traces, which is no proof.",
+		}
+	}
+	without := Way{API: integrationv1.Api_API_DEFENDER_FOR_ENDPOINT}
+	nothing := expectation{verdict: integrationv1.Verdict_VERDICT_MISSED, telemetry: &telemetryWanted{}}
+	for _, test := range []struct {
+		want    expectation
+		got     func() *integrationv1.ActorVerdict
+		spoil   func(*integrationv1.ActorVerdict)
+		differs string
+	}{
+		{want: blockedUnseen(), got: blocked},
+		{want: nothing, got: missed},
+		{blockedUnseen(), blocked, func(v *integrationv1.ActorVerdict) { v.Telemetry = nil }, "telemetry asked false instead of true"},
+		{expectation{verdict: integrationv1.Verdict_VERDICT_MISSED}, missed, nil, "telemetry asked true instead of false"},
+		{nothing, missed, func(v *integrationv1.ActorVerdict) { v.Telemetry.AskedTime = nil }, "time of asking telemetry none instead of one"},
+		{nothing, missed, func(v *integrationv1.ActorVerdict) { v.Explanation = "Telemetry was asked at noon." }, `words none of these instead of "no proof"`},
+		{
+			nothing, missed, func(v *integrationv1.ActorVerdict) {
+				v.Telemetry.Problem = &integrationv1.Problem{Reason: integrationv1.ErrorReason_ERROR_REASON_PERMISSION_MISSING}
+			},
+			"problem of telemetry PERMISSION_MISSING instead of UNSPECIFIED",
+		},
+		{blockedUnseen(), blocked, func(v *integrationv1.ActorVerdict) { v.Telemetry.MoreRows = 2 }, "rows of telemetry 3 instead of 1"},
+		{blockedUnseen(), blocked, func(v *integrationv1.ActorVerdict) { v.Telemetry.Rows[0].Table = "" }, "table none instead of DeviceEvents"},
+		{blockedUnseen(), blocked, func(v *integrationv1.ActorVerdict) { v.Telemetry.Rows[0].ActionType = "" }, "action none instead of AsrRansomwareBlocked"},
+		{blockedUnseen(), blocked, func(v *integrationv1.ActorVerdict) { v.Telemetry.Rows[0].Control = "" }, "control none instead of attack surface reduction"},
+		{blockedUnseen(), blocked, func(v *integrationv1.ActorVerdict) { v.Telemetry.Rows[0].Blocked = false }, "blocked false instead of true"},
+		{
+			blockedUnseen(), blocked, func(v *integrationv1.ActorVerdict) { v.Telemetry.Rows[0].Criterion = 0 },
+			"criterion of the row UNSPECIFIED instead of PROCESS",
+		},
+		{
+			blockedUnseen().through(without), missed, func(v *integrationv1.ActorVerdict) {
+				v.Telemetry.Problem = &integrationv1.Problem{Reason: integrationv1.ErrorReason_ERROR_REASON_CONFIGURATION_INVALID}
+				v.Explanation = "Telemetry could not be asked: it is another API."
+			}, "",
+		},
+		{nothing.through(without), missed, nil, "problem of telemetry UNSPECIFIED instead of CONFIGURATION_INVALID; words none of these instead of \"Telemetry could not be asked\""},
+	} {
+		v := test.got()
+		if test.spoil != nil {
+			test.spoil(v)
+		}
+		got := &result{attack: &attack{}, completed: &integrationv1.CompletedEvent{Verdicts: []*integrationv1.ActorVerdict{v}}}
+		if differs := test.want.differs(got); differs != test.differs {
+			t.Errorf("%q, want %q", differs, test.differs)
+		}
+	}
+}
+
 // All that is expected is compared with what came.
 func TestDiffers(t *testing.T) {
 	got, _, _ := fulfilled()

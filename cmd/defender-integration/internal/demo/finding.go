@@ -103,6 +103,13 @@ func (f finding) evidence(p process, began, added time.Time) defendertest.Proces
 	}
 }
 
+// inEvent returns the process as an event on a device tells it.
+func (p process) inEvent(began time.Time) defendertest.EventProcess {
+	return defendertest.EventProcess{
+		ID: p.id, Created: p.begins(began), CommandLine: p.command, Image: defendertest.EventFile{Name: p.image, SHA1: p.sha1}, ParentID: 880,
+	}
+}
+
 // traces is what the Director knows of an attack that began at a time.
 type traces func(began time.Time) *integrationv1.Traces
 

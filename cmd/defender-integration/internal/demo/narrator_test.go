@@ -152,6 +152,7 @@ func narrate(n *narrator) bool {
 	progress(integrationv1.ProgressEvent_PHASE_WAITING, nil) // Nothing is other: it is not told again.
 	progress(integrationv1.ProgressEvent_PHASE_CLOSING, nil)
 	progress(integrationv1.ProgressEvent_PHASE_CLOSING, &integrationv1.Problem{Message: "Microsoft answered 503.", Remedy: "It is tried again."})
+	progress(integrationv1.ProgressEvent_PHASE_HUNTING, nil)
 	progress(integrationv1.ProgressEvent_PHASE_PAUSED, nil)
 	n.gap(ben, &integrationv1.GapEvent{Explanation: "The journal was trimmed."})
 
@@ -201,7 +202,34 @@ func narrate(n *narrator) bool {
 	wrong.take(first)
 	wrong.take(first)
 	n.completed(wrong)
-	good := n.results([]*result{remediated, amended, wrong})
+	row := &integrationv1.TelemetryRow{
+		Table: "DeviceEvents", ActionType: "AsrOfficeChildProcessBlocked", Control: "attack surface reduction", Blocked: true, EventTime: at(5.5),
+		Criterion:  integrationv1.TraceCriterion_TRACE_CRITERION_PROCESS,
+		TraceValue: "process id 3120, created at noon", DefenderValue: "process id 3120, created a moment later",
+	}
+	blocked := &result{attack: named("jana"), began: noon().Add(4 * time.Second), completed: &integrationv1.CompletedEvent{
+		Proof: &integrationv1.CompletedEvent_Pair{Pair: pair},
+		Verdicts: []*integrationv1.ActorVerdict{{
+			ActorId: "jana", Verdict: integrationv1.Verdict_VERDICT_PREVENTED, Outcome: integrationv1.Outcome_OUTCOME_BLOCKED,
+			Confidence:  integrationv1.Confidence_CONFIDENCE_CERTAIN,
+			Explanation: `Defender blocked the attack by attack surface reduction: telemetry of DeviceEvents has "AsrOfficeChildProcessBlocked".`,
+			Telemetry:   &integrationv1.Telemetry{AskedTime: at(16), Rows: []*integrationv1.TelemetryRow{row}, MoreRows: 2},
+		}},
+	}}
+	n.completed(blocked)
+	asked := &result{attack: named("carla"), completed: &integrationv1.CompletedEvent{
+		Proof: &integrationv1.CompletedEvent_Pair{Pair: pair},
+		Verdicts: []*integrationv1.ActorVerdict{{
+			ActorId: "carla", Verdict: integrationv1.Verdict_VERDICT_MISSED, Explanation: "Telemetry was asked at 12:00:16 and holds nothing, which is no proof.",
+			Telemetry: &integrationv1.Telemetry{AskedTime: at(16)},
+		}},
+	}}
+	n.completed(asked)
+	unasked := &result{attack: named("noah"), completed: &integrationv1.CompletedEvent{Verdicts: []*integrationv1.ActorVerdict{{
+		ActorId: "noah", Verdict: integrationv1.Verdict_VERDICT_CANNOT_JUDGE, CannotJudgeReason: integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_DEVICE_SILENT,
+		Telemetry: &integrationv1.Telemetry{AskedTime: at(16), Problem: &integrationv1.Problem{Message: "It may not hunt."}},
+	}}}}
+	good := n.results([]*result{remediated, amended, wrong, blocked, asked, unasked})
 	n.comparison([]outcomes{
 		{Way{API: integrationv1.Api_API_GRAPH_SECURITY}, []*result{remediated, amended, wrong}},
 		{Way{API: integrationv1.Api_API_SIEM}, []*result{remediated, remediated, remediated}},

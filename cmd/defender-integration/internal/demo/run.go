@@ -167,7 +167,7 @@ func runCampaign(ctx context.Context, h *house, n *narrator, s *script) ([]*resu
 // awaitRead waits until the alerts from before the attack were read: its stream tells at its start which of them are open.
 func awaitRead(ctx context.Context, tenant *defendertest.Tenant, a *attack, began time.Time) error {
 	for _, step := range a.steps {
-		if step.at >= 0 {
+		if step.at >= 0 || step.alert == nil {
 			continue
 		}
 		if err := tenant.WaitServed(ctx, step.alert(began, began).ID); err != nil {
@@ -182,6 +182,11 @@ func defend(ctx context.Context, tenant *defendertest.Tenant, n *narrator, actor
 	for _, step := range steps {
 		if err := sleepUntil(ctx, began.Add(step.at)); err != nil {
 			return err
+		}
+		if step.event != nil {
+			n.defender(actorID, step.told)
+			tenant.PutEvent(step.event(began, time.Now()))
+			continue
 		}
 		a := step.alert(began, time.Now())
 		// An alert is changed only once its revision before was read, or nobody could have sent that.

@@ -24,6 +24,8 @@ type attack struct {
 	// traces, where set, is what the Director knows of the attack; minConfidence is how sure it wants an alert to be about it.
 	traces        traces
 	minConfidence integrationv1.Confidence
+	// telemetry says that the Director asks for what telemetry holds of the attack before it is told as missed.
+	telemetry bool
 	// begins is when it begins, counted from the campaign's beginning.
 	begins time.Duration
 	steps  []step
@@ -43,4 +45,6 @@ type step struct {
 	// alert is the alert that it makes visible: a new one, or by its id a revision of one that was there. began is the attack's
 	// beginning, now the present.
 	alert func(began, now time.Time) defendertest.Alert
+	// event, where there is no alert, is what a device reports, which stands in telemetry alone.
+	event func(began, now time.Time) defendertest.Event
 }

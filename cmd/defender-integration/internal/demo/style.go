@@ -42,7 +42,7 @@ func verdictColour(v integrationv1.Verdict) colour {
 		return green
 	case integrationv1.Verdict_VERDICT_DETECTED:
 		return cyan
-	case integrationv1.Verdict_VERDICT_DETECTED_LATE:
+	case integrationv1.Verdict_VERDICT_DETECTED_LATE, integrationv1.Verdict_VERDICT_LOGGED:
 		return yellow
 	case integrationv1.Verdict_VERDICT_MISSED:
 		return red

@@ -237,6 +237,8 @@ func (n *narrator) progress(a *attack, e *integrationv1.ProgressEvent) {
 		text = inWords(wordOf(e.GetPhase()))
 	case integrationv1.ProgressEvent_PHASE_WAITING:
 		text = "over; waits for late alerts until " + n.since(e.GetClosingDueTime().AsTime()) + through
+	case integrationv1.ProgressEvent_PHASE_HUNTING:
+		text = "no alert counts; asks what telemetry holds of the attack"
 	default:
 		text = inWords(wordOf(e.GetPhase()))
 	}
@@ -272,7 +274,7 @@ func ending(token string) string {
 	return "…" + token[max(len(token)-shown, 0):]
 }
 
-// completed tells the verdict, what it was before, and what did not count.
+// completed tells the verdict, what it was before, what telemetry holds, and what did not count.
 func (n *narrator) completed(r *result) {
 	v := r.verdict()
 	text := saying(v.GetVerdict(), v.GetOutcome())
@@ -288,7 +290,9 @@ func (n *narrator) completed(r *result) {
 		kind = "AMENDED"
 		below = append(below, before.GetExplanation())
 	}
-	below = append(below, v.GetExplanation(), proof(n, r.completed))
+	below = append(below, v.GetExplanation())
+	below = append(below, n.telemetryText(v)...)
+	below = append(below, proof(n, r.completed))
 	below = append(below, missesText(v)...)
 	// An attack that something comes after is compared when all of it has come.
 	if len(r.attack.afterwards) == 0 || r.first != nil {

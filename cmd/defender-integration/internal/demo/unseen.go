@@ -35,10 +35,11 @@ func portsScanned(first, second defendertest.Device, begins time.Duration) attac
 	}
 }
 
-// copyOverSMB is missed: an alert of yesterday changes meanwhile, and does not count, since nothing of it happened during the attack.
+// copyOverSMB is missed: an alert of yesterday changes meanwhile, and does not count, since nothing of it happened during the attack; and
+// telemetry, which is asked, holds nothing of the attack.
 func copyOverSMB(device defendertest.Device, begins time.Duration) attack {
 	return attack{
-		title: "Copy over SMB", begins: begins,
+		title: "Copy over SMB", begins: begins, telemetry: true,
 		actor:  &integrationv1.Actor{ActorId: "carla", HostName: device.DNSName},
 		traces: byCommand(process{command: `cmd.exe /c copy tool.exe \\srv-files-01\c$\Temp`}),
 		steps: []step{{
@@ -55,6 +56,7 @@ func copyOverSMB(device defendertest.Device, begins time.Duration) attack {
 		want: expectation{
 			verdict:  integrationv1.Verdict_VERDICT_MISSED,
 			nearMiss: integrationv1.CountingCriterion_COUNTING_CRITERION_ACTIVITY, revisions: 1,
+			telemetry: &telemetryWanted{},
 		},
 	}
 }

@@ -56,6 +56,9 @@ func (w Way) name() string {
 
 // through returns what is expected where the campaign is run this way: the same, but for what its API cannot know.
 func (e expectation) through(w Way) expectation {
+	if w.API != integrationv1.Api_API_GRAPH_SECURITY {
+		e = e.withoutTelemetry()
+	}
 	switch {
 	case w.API == integrationv1.Api_API_SIEM:
 		return e.throughSIEM()
