@@ -63,7 +63,7 @@ func (b *bench) answers() map[string]*storev1.TelemetryAnswer {
 	all := map[string]*storev1.TelemetryAnswer{}
 	for _, p := range b.entries() {
 		if a := p.Entry.GetTelemetryAnswer(); a != nil {
-			key := fmt.Sprintf("%s", a.GetQuestion())
+			key := string(a.GetQuestion())
 			if all[key] != nil {
 				b.t.Errorf("%q was answered twice", key)
 			}

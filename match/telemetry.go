@@ -72,14 +72,19 @@ func fits(more int64) string {
 // explainNoRows says, with a space before it, what it means that telemetry holds nothing of the attack, or that it could not be asked; empty
 // where it was not to be.
 func explainNoRows(telemetry *integrationv1.Telemetry) string {
+	problem := telemetry.GetProblem().GetMessage()
 	switch {
 	case telemetry == nil:
 		return ""
-	case telemetry.GetProblem() != nil:
-		return " Telemetry could not be asked: " + telemetry.GetProblem().GetMessage()
 	case len(telemetry.GetRows()) > 0:
-		return fmt.Sprintf(" Telemetry was asked at %s, and none of what it holds is as surely about the attack as min_confidence asks.",
+		text := fmt.Sprintf(" Telemetry was asked at %s, and none of what it holds is as surely about the attack as min_confidence asks.",
 			clock(timeOf(telemetry.GetAskedTime())))
+		if problem != "" {
+			text += " Not all of it could be asked: " + problem
+		}
+		return text
+	case problem != "":
+		return " Telemetry could not be asked, or not wholly: " + problem
 	}
 	return fmt.Sprintf(" Telemetry was asked at %s and holds none of the attack's traces, which is no proof: events are sampled and capped.",
 		clock(timeOf(telemetry.GetAskedTime())))

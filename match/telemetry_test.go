@@ -39,7 +39,7 @@ func TestJudgeTelemetry(t *testing.T) {
 	}{
 		{"not asked", nil, 0, integrationv1.Verdict_VERDICT_CANNOT_JUDGE, 0, 0, ""},
 		{"nothing found", answer(), 0, integrationv1.Verdict_VERDICT_CANNOT_JUDGE, 0, 0, "holds none of the attack's traces, which is no proof"},
-		{"could not be asked", failed, 0, integrationv1.Verdict_VERDICT_CANNOT_JUDGE, 0, 0, "Telemetry could not be asked: It is not permitted."},
+		{"could not be asked", failed, 0, integrationv1.Verdict_VERDICT_CANNOT_JUDGE, 0, 0, "Telemetry could not be asked, or not wholly: It is not permitted."},
 		{
 			"logged", answer(row(process, false)), 0, integrationv1.Verdict_VERDICT_LOGGED, 0, integrationv1.Confidence_CONFIDENCE_CERTAIN,
 			`recorded the attack, and raised no alert that counts: telemetry of DeviceEvents, asked at 2026`,

@@ -96,7 +96,7 @@ func (s *session) questionID(sequence uint64, q *defender.TelemetryQuestion) [16
 		_, _ = h.Write([]byte(text))
 	}
 	text(s.feed.identity)
-	_ = binary.Write(h, binary.BigEndian, []int64{int64(sequence), q.Since.UnixNano(), q.Through.UnixNano()}) //nolint:gosec // It is hashed.
+	_ = binary.Write(h, binary.BigEndian, []int64{int64(sequence), q.Since.UnixNano(), q.Through.UnixNano()})
 	for _, list := range [][]string{q.DeviceIDs, q.FullNames, q.ShortNames} {
 		_ = binary.Write(h, binary.BigEndian, int64(len(list)))
 		for _, one := range list {

@@ -161,7 +161,7 @@ func TestTelemetryThatFails(t *testing.T) {
 		<-c.done
 		completed := c.events[len(c.events)-1]
 		for i, v := range completed.GetCompleted().GetVerdicts()[:3] {
-			if v.GetVerdict() != integrationv1.Verdict_VERDICT_MISSED || !strings.Contains(v.GetExplanation(), "Telemetry could not be asked: ThreatHunting.Read.All is missing.") ||
+			if v.GetVerdict() != integrationv1.Verdict_VERDICT_MISSED || !strings.Contains(v.GetExplanation(), "Telemetry could not be asked, or not wholly: ThreatHunting.Read.All is missing.") ||
 				v.GetTelemetry().GetProblem().GetReason() != integrationv1.ErrorReason_ERROR_REASON_PERMISSION_MISSING {
 				t.Errorf("verdict %d = %v", i, v)
 			}

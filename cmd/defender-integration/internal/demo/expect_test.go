@@ -110,7 +110,7 @@ func TestDiffersByTelemetry(t *testing.T) {
 		{
 			blockedUnseen().through(without), missed, func(v *integrationv1.ActorVerdict) {
 				v.Telemetry.Problem = &integrationv1.Problem{Reason: integrationv1.ErrorReason_ERROR_REASON_CONFIGURATION_INVALID}
-				v.Explanation = "Telemetry could not be asked: it is another API."
+				v.Explanation = "Telemetry could not be asked, or not wholly: it is another API."
 			}, "",
 		},
 		{nothing.through(without), missed, nil, "problem of telemetry UNSPECIFIED instead of CONFIGURATION_INVALID; words none of these instead of \"Telemetry could not be asked\""},

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -124,9 +125,11 @@ type rowWant struct {
 	// Table is where it stands, DeviceEvents where it is not told.
 	Table, Action, Control string
 	Blocked                bool
-	On                     string // its device, the usual one where it is not told
-	Criterion              word[integrationv1.TraceCriterion]
-	Trace, Has             string // what the Director's value and Defender's have
+	// Decides says that the verdict rests on it; where no row says so, it rests on the first.
+	Decides    bool
+	On         string // its device, the usual one where it is not told
+	Criterion  word[integrationv1.TraceCriterion]
+	Trace, Has string // what the Director's value and Defender's have
 }
 
 func (w *telemetryWant) check(f *findings, got *integrationv1.ActorVerdict) {
@@ -151,18 +154,24 @@ func (w *telemetryWant) check(f *findings, got *integrationv1.ActorVerdict) {
 	for i, row := range w.Rows {
 		row.check(f, fmt.Sprintf("row %d of telemetry: ", i), t.GetRows()[i])
 	}
-	for _, words := range w.inWords() {
+	for _, words := range w.inWords(got.GetVerdict()) {
 		has(f, "the verdict's words", got.GetExplanation(), words)
 	}
 }
 
 // inWords is what the verdict's words must have, whatever the case.
-func (w *telemetryWant) inWords() []string {
+func (w *telemetryWant) inWords(verdict integrationv1.Verdict) []string {
+	var deciding rowWant
+	if len(w.Rows) > 0 {
+		deciding = w.Rows[max(slices.IndexFunc(w.Rows, func(row rowWant) bool { return row.Decides }), 0)]
+	}
 	switch {
-	case len(w.Rows) > 0 && w.Rows[0].Blocked:
-		return []string{"blocked the attack by " + w.Rows[0].Control, w.Rows[0].Action}
+	case verdict == integrationv1.Verdict_VERDICT_PREVENTED:
+		return []string{"blocked the attack by " + deciding.Control, deciding.Action}
+	case verdict == integrationv1.Verdict_VERDICT_LOGGED:
+		return []string{"recorded the attack", deciding.Action}
 	case len(w.Rows) > 0:
-		return []string{"recorded the attack", w.Rows[0].Action}
+		return []string{"Telemetry was asked at", "none of what it holds is as surely about the attack"}
 	case w.Problem.set():
 		return []string{"Telemetry could not be asked"}
 	}
