@@ -48,17 +48,17 @@ func (m *Member) Ask(questions []Question) {
 		return
 	}
 	for _, q := range questions {
-		one := c.questions[q.ID]
 		if time.Since(c.answered[q.ID]) < rememberAnswers {
 			continue // The stream has not come to the answer yet.
 		}
+		one := c.questions[q.ID]
 		if one == nil {
 			one = &question{Question: q, asked: time.Now(), members: map[*Member]struct{}{}}
 			c.questions[q.ID] = one
+			c.wakeUp()
 		}
 		one.members[m] = struct{}{}
 	}
-	c.wakeUp()
 }
 
 // withdraw takes a member from the questions that it waits for. What nobody waits for is not asked. The caller holds mu.
@@ -72,6 +72,9 @@ func (c *Collector) withdraw(m *Member) {
 
 // questionsDue returns when telemetry is to be asked next; false where there is nothing to ask. The caller holds mu.
 func (c *Collector) questionsDue() (time.Time, bool) {
+	if c.telemetryDone {
+		return time.Time{}, false // What became of the last batch is noted first.
+	}
 	var first time.Time
 	for _, q := range c.questions {
 		switch {
@@ -84,19 +87,29 @@ func (c *Collector) questionsDue() (time.Time, bool) {
 	return laterOf(first.Add(gatherQuestions), c.plan.telemetry.Add(c.settings.HuntingInterval)), !first.IsZero()
 }
 
-// answersDue returns when answers are to be appended: at once where there are some, else when a question has waited long enough. The
-// caller holds mu.
+// answersDue returns when answers are to be appended: at once where there are some, else when a question has waited long enough. One
+// that is being asked has its answer when that ends. The caller holds mu.
 func (c *Collector) answersDue(now time.Time) (time.Time, bool) {
 	due := time.Time{}
 	for _, q := range c.questions {
-		if q.answer != nil {
+		switch {
+		case q.answer != nil:
 			return now, true
-		}
-		if limit := q.asked.Add(c.settings.HuntingLimit); due.IsZero() || limit.Before(due) {
-			due = limit
+		case q.asking:
+		case due.IsZero() || c.answerBy(q).Before(due):
+			due = c.answerBy(q)
 		}
 	}
 	return due, !due.IsZero()
+}
+
+// answerBy returns until when a question waits for its answer. Where telemetry is not to be asked again in its time, it does not.
+func (c *Collector) answerBy(q *question) time.Time {
+	limit := q.asked.Add(c.settings.HuntingLimit)
+	if g := c.plan.telemetryGate; g.retired || g.until.After(limit) {
+		return q.asked
+	}
+	return limit
 }
 
 // askTelemetry asks everything that is to be asked, in the background: a slow answer holds no poll up.
@@ -163,11 +176,11 @@ func (c *Collector) noteTelemetry() {
 	c.plan.unanswered, _ = c.plan.telemetryGate.note(c.settings, err)
 	again := c.plan.telemetryGate.until
 	c.log.Warn("telemetry could not be asked", "reason", c.plan.unanswered.GetReason(), "error", err, "again_at", again)
-	failure, ok := errors.AsType[*defender.Error](err)
-	permanent := ok && failure.Permanent
+	if failure, ok := errors.AsType[*defender.Error](err); !ok || !failure.Permanent {
+		return
+	}
 	for _, q := range c.questions {
-		// What cannot be asked again in its time need not wait for it.
-		if q.answer == nil && (permanent || again.After(q.asked.Add(c.settings.HuntingLimit))) {
+		if q.answer == nil {
 			q.answer = unanswered(c.plan.unanswered)
 		}
 	}
@@ -181,7 +194,7 @@ func (c *Collector) appendAnswers(ctx context.Context) error {
 		why := c.whyUnanswered()
 		var answered []*question
 		for _, q := range c.questions {
-			if q.answer == nil && !q.asking && !q.asked.Add(c.settings.HuntingLimit).After(now) {
+			if q.answer == nil && !q.asking && !c.answerBy(q).After(now) {
 				q.answer = unanswered(why)
 			}
 			if q.answer != nil {
@@ -198,6 +211,11 @@ func (c *Collector) appendAnswers(ctx context.Context) error {
 				EntryTime: timestamppb.New(now),
 				Body:      &storev1.Entry_TelemetryAnswer{TelemetryAnswer: &storev1.TelemetryAnswer{Question: q.ID[:], Telemetry: q.answer}},
 			})
+			if len(c.pending) >= pendingEntries || c.size >= pendingBytes {
+				if err := c.flush(ctx); err != nil {
+					return err
+				}
+			}
 		}
 		if err := c.flush(ctx); err != nil {
 			return err

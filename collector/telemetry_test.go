@@ -275,3 +275,53 @@ func TestTelemetryNobodyWaitsFor(t *testing.T) {
 		}
 	})
 }
+
+// While telemetry is asked beyond the time of a question, polls go on: the collector does not spin for an answer that is still to come.
+func TestTelemetryThatIsAskedLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		settings := collector.DefaultSettings()
+		b := newBench(t, settings)
+		defer func() { b.stop() }()
+		h := &hunted{answer: func(ctx context.Context, call int) error {
+			if call == 1 {
+				return &defender.Error{
+					RetryAt: time.Now().Add(settings.HuntingLimit - 5*time.Second),
+					Problem: &integrationv1.Problem{Reason: integrationv1.ErrorReason_ERROR_REASON_THROTTLED},
+				}
+			}
+			<-ctx.Done()
+			return ctx.Err()
+		}}
+		b.source.Traces = h.find
+		m := b.member()
+		defer m.Leave()
+		m.Ask([]collector.Question{askOf("question........")})
+		time.Sleep(settings.HuntingLimit + 30*time.Second)
+		if calls, _ := h.asked(); calls != 2 || len(b.answers()) != 1 {
+			t.Errorf("%d calls, %d answers", calls, len(b.answers()))
+		}
+	})
+}
+
+// What is asked while telemetry is not to be asked again before its time is over waits for nothing.
+func TestTelemetryThatCannotBeAskedInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, collector.DefaultSettings())
+		defer func() { b.stop() }()
+		h := &hunted{answer: func(context.Context, int) error {
+			return &defender.Error{RetryAt: time.Now().Add(time.Hour), Problem: &integrationv1.Problem{Reason: integrationv1.ErrorReason_ERROR_REASON_THROTTLED}}
+		}}
+		b.source.Traces = h.find
+		m := b.member()
+		defer m.Leave()
+		m.Ask([]collector.Question{askOf("first...........")})
+		time.Sleep(5 * time.Minute)
+		m.Ask([]collector.Question{askOf("second..........")})
+		time.Sleep(time.Second)
+		answers := b.answers()
+		if calls, _ := h.asked(); calls != 1 || len(answers) != 2 ||
+			answers["second.........."].GetTelemetry().GetProblem().GetReason() != integrationv1.ErrorReason_ERROR_REASON_THROTTLED {
+			t.Errorf("%d calls, answers %v", calls, answers)
+		}
+	})
+}
