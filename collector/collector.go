@@ -58,6 +58,8 @@ type Collector struct {
 	telemetryFailed error
 	setAside        context.CancelCauseFunc // ends the read under way, or one that is over; nil before the first
 
+	setTelemetryAside context.CancelCauseFunc // likewise, of asking telemetry
+
 	background sync.WaitGroup // what asks telemetry
 
 	// All that follows belongs to the collector's goroutine.
@@ -335,8 +337,12 @@ func (c *Collector) set(record *storev1.Record) {
 	if !c.record.GetIntegration().GetPaused() && record.GetIntegration().GetPaused() {
 		c.now.pausedAt = time.Now()
 	}
-	if c.setAside != nil && (record.GetIntegration().GetPaused() || !onlyPausing(c.record, record)) {
-		c.setAside(errSetAside)
+	if record.GetIntegration().GetPaused() || !onlyPausing(c.record, record) {
+		for _, setAside := range []context.CancelCauseFunc{c.setAside, c.setTelemetryAside} {
+			if setAside != nil {
+				setAside(errSetAside)
+			}
+		}
 	}
 	c.record = record
 	c.wakeUp()

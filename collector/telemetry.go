@@ -139,27 +139,33 @@ func (c *Collector) askTelemetry(ctx context.Context) error {
 	if len(batch) == 0 {
 		return nil
 	}
+	ctx, cancel := context.WithDeadline(ctx, laterOf(until, now.Add(lastTry/4)))
+	ctx, c.setTelemetryAside = context.WithCancelCause(ctx)
 	c.background.Go(func() {
-		ctx, cancel := context.WithDeadline(ctx, laterOf(until, now.Add(lastTry/4)))
 		defer cancel()
 		answers, err := telemetry.FindTraces(ctx, asks)
 		c.mu.Lock()
 		defer c.mu.Unlock()
+		aside := errors.Is(context.Cause(ctx), errSetAside)
 		for i, q := range batch {
-			if q.asking = false; err == nil {
+			// What was kept from being asked is asked when that is over.
+			if q.asking = false; err == nil && (!aside || answers[i].GetProblem() == nil) {
 				q.answer = answers[i]
 			}
 			if len(q.members) == 0 {
 				delete(c.questions, q.ID)
 			}
 		}
-		c.telemetryDone, c.telemetryFailed = true, err
+		if !aside {
+			c.telemetryDone, c.telemetryFailed = true, err
+		}
 		c.wakeUp()
 	})
 	return nil
 }
 
-// noteTelemetry takes note of what became of the last batch. Where only a change could mend it, what waits is told at once.
+// noteTelemetry takes note of what became of the last batch. Where only a change could mend it, what waits is told at once, as
+// answerBy does where it cannot be asked again in time.
 func (c *Collector) noteTelemetry() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

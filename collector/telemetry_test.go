@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -322,6 +323,42 @@ func TestTelemetryThatCannotBeAskedInTime(t *testing.T) {
 		if calls, _ := h.asked(); calls != 1 || len(answers) != 2 ||
 			answers["second.........."].GetTelemetry().GetProblem().GetReason() != integrationv1.ErrorReason_ERROR_REASON_THROTTLED {
 			t.Errorf("%d calls, answers %v", calls, answers)
+		}
+	})
+}
+
+// Pausing ends the asking that is under way; what was asked is asked again once it is resumed, and that it was ended keeps nothing back.
+func TestTelemetryWhilePaused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, collector.DefaultSettings())
+		defer func() { b.stop() }()
+		var ended atomic.Bool
+		h := &hunted{answer: func(ctx context.Context, call int) error {
+			if call > 1 {
+				return nil
+			}
+			<-ctx.Done()
+			ended.Store(true)
+			return ctx.Err()
+		}}
+		b.source.Traces = h.find
+		m := b.member()
+		defer m.Leave()
+		m.Ask([]collector.Question{askOf("question........")})
+		time.Sleep(10 * time.Second)
+		b.change(func(i *integrationv1.Integration) { i.Paused = true })
+		time.Sleep(time.Second)
+		if !ended.Load() {
+			t.Error("telemetry is still asked of a paused integration")
+		}
+		time.Sleep(time.Minute)
+		if calls, _ := h.asked(); calls != 1 || len(b.answers()) != 0 {
+			t.Errorf("%d calls, %d answers while paused", calls, len(b.answers()))
+		}
+		b.change(func(i *integrationv1.Integration) { i.Paused = false })
+		time.Sleep(time.Second)
+		if answers := b.answers(); len(answers) != 1 || len(answers["question........"].GetTelemetry().GetRows()) != 1 {
+			t.Errorf("answers after it was resumed: %v", answers)
 		}
 	})
 }
