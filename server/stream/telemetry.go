@@ -19,9 +19,10 @@ type awaited struct {
 	// proof is what that entry proves, devices what it says of looking devices up.
 	proof   *integrationv1.CompletedEvent
 	devices *storev1.DeviceLookup
-	// questions are what was asked, waiting the Actors whose answer is to come, and answers what came.
+	// questions are what was asked, waiting the Actors whose answer is to come, and answers what came. Actors that are one machine
+	// under one attack have one question.
 	questions []collector.Question
-	waiting   map[[16]byte]*actor
+	waiting   map[[16]byte][]*actor
 	answers   map[*actor]*integrationv1.Telemetry
 }
 
@@ -48,18 +49,18 @@ func (s *session) await(ctx context.Context, sequence uint64, proof *integration
 	if err != nil {
 		return err
 	}
-	w := &awaited{proof: proof, devices: devices, waiting: map[[16]byte]*actor{}, answers: map[*actor]*integrationv1.Telemetry{}}
+	w := &awaited{proof: proof, devices: devices, waiting: map[[16]byte][]*actor{}, answers: map[*actor]*integrationv1.Telemetry{}}
 	for i, a := range s.actors {
 		asks := s.asks(a, s.request.GetActors()[i].GetTraces())
 		if asks == nil || j.counts(a) {
 			continue
 		}
 		q := collector.Question{ID: s.questionID(sequence, asks), Asks: asks}
-		if _, twice := w.waiting[q.ID]; twice {
-			continue // Two Actors that are one machine under one attack: the first is answered.
+		if len(w.waiting[q.ID]) == 0 {
+			w.questions = append(w.questions, q)
+			s.feed.listenTo(s.subscriber, q.ID)
 		}
-		w.questions, w.waiting[q.ID] = append(w.questions, q), a
-		s.feed.listenTo(s.subscriber, q.ID)
+		w.waiting[q.ID] = append(w.waiting[q.ID], a)
 	}
 	if len(w.questions) > 0 {
 		s.awaited = w
@@ -115,12 +116,14 @@ func (s *session) telemetryAnswer(ctx context.Context, sequence uint64, answer *
 		return nil, nil
 	}
 	id := [16]byte(answer.GetQuestion())
-	a := s.awaited.waiting[id]
-	if a == nil {
+	actors := s.awaited.waiting[id]
+	if len(actors) == 0 {
 		return nil, nil
 	}
 	delete(s.awaited.waiting, id)
-	s.awaited.answers[a] = answer.GetTelemetry()
+	for _, a := range actors {
+		s.awaited.answers[a] = answer.GetTelemetry()
+	}
 	if len(s.awaited.waiting) > 0 || dry {
 		return nil, nil
 	}

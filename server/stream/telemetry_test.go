@@ -205,3 +205,25 @@ func TestTelemetryOfManyStreams(t *testing.T) {
 		}
 	})
 }
+
+// Two Actors that are one machine under one attack are asked about once, and both have the answer.
+func TestTelemetryOfOneMachineTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := &telemetry{}
+		h, request := telemetryHouse(t, x)
+		defer h.stop()
+		again := proto.CloneOf(request.GetActors()[0])
+		again.ActorId = "one again"
+		request.Actors = append(request.Actors, again)
+		c := h.open(request)
+		<-c.done
+		for _, v := range c.events[len(c.events)-1].GetCompleted().GetVerdicts() {
+			if strings.HasPrefix(v.GetActorId(), "one") && (v.GetVerdict() != integrationv1.Verdict_VERDICT_PREVENTED || len(v.GetTelemetry().GetRows()) != 1) {
+				t.Errorf("verdict = %v", v)
+			}
+		}
+		if len(x.asked) != 3 {
+			t.Errorf("%d questions", len(x.asked))
+		}
+	})
+}
