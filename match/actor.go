@@ -54,6 +54,9 @@ func machineOfActor(actor *integrationv1.Actor) *Actor {
 // ID returns the Actor's id in the request.
 func (a *Actor) ID() string { return a.actorID }
 
+// DeviceID returns the Actor's device id, in the form that is compared; empty where the request gives none.
+func (a *Actor) DeviceID() string { return a.deviceID }
+
 // Names returns the Actor's names, in the form that is compared: the fully qualified ones, and those without a domain. A short name that is
 // the first label of one of the full ones is left out.
 func (a *Actor) Names() (full, short []string) {

@@ -2,6 +2,7 @@ package match
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -41,6 +42,10 @@ func (r Resolution) Keys() []Key {
 	}
 	return keys
 }
+
+// DeviceIDs returns the ids, in the form that is compared, of the devices whose alerts are the Actor's, ascending. A device that fits it more
+// weakly than what decided, as by an address that it may have had before, is not among them.
+func (r Resolution) DeviceIDs() []string { return slices.Sorted(maps.Keys(r.known)) }
 
 // fit is a device that fits the Actor.
 type fit struct {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
-	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -76,10 +75,9 @@ func (s *session) asks(a *actor, traces *integrationv1.Traces) *defender.Telemet
 	q := &defender.TelemetryQuestion{
 		Since: s.window.Start.Add(-s.tolerance), Through: s.window.End.Add(s.tolerance), Traces: traces,
 	}
-	for _, d := range a.known.Devices {
-		q.DeviceIDs = append(q.DeviceIDs, d.GetDevice().GetMdeDeviceId())
+	if q.DeviceIDs = a.known.DeviceIDs(); len(q.DeviceIDs) == 0 && a.DeviceID() != "" {
+		q.DeviceIDs = []string{a.DeviceID()}
 	}
-	slices.Sort(q.DeviceIDs)
 	if len(q.DeviceIDs) == 0 {
 		q.FullNames, q.ShortNames = a.Names()
 	}

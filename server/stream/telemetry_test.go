@@ -227,3 +227,37 @@ func TestTelemetryOfOneMachineTwice(t *testing.T) {
 		}
 	})
 }
+
+// Telemetry is asked of the devices whose alerts are the Actor's, and of no other that fits it more weakly; where the device source does not
+// know the Actor, of the device whose id it gives.
+func TestTelemetryOfItsOwnDevicesAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := &telemetry{}
+		h, request := telemetryHouse(t, x)
+		defer h.stop()
+		one := collectortest.Device(deviceOne, "ws-one.contoso.test", time.Now().Add(time.Hour))
+		one.IpAddresses = []string{"10.0.0.7"}
+		three := collectortest.Device(deviceThree, "ws-three.contoso.test", time.Now().Add(time.Hour))
+		h.source.SetDevices(one, three)
+		actor := request.GetActors()[2]
+		actor.HostName, actor.IpAddresses = "ws-three.contoso.test", []string{"10.0.0.7"}
+		unknown := tracesOf(actorNamed("unknown", "ws-two.contoso.test"))
+		unknown.MdeDeviceId = deviceTwo
+		request.Actors = []*integrationv1.Actor{actor, unknown}
+		c := h.open(request)
+		<-c.done
+		var asked []string
+		for _, q := range x.asked {
+			asked = append(asked, strings.Join(slices.Concat(q.DeviceIDs, q.FullNames, q.ShortNames), ","))
+		}
+		slices.Sort(asked)
+		if !slices.Equal(asked, []string{deviceTwo, deviceThree}) {
+			t.Errorf("asked of %q", asked)
+		}
+		for i, want := range []integrationv1.Verdict{integrationv1.Verdict_VERDICT_MISSED, integrationv1.Verdict_VERDICT_LOGGED} {
+			if v := c.events[len(c.events)-1].GetCompleted().GetVerdicts()[i]; v.GetVerdict() != want {
+				t.Errorf("verdict = %v, want %v", v, want)
+			}
+		}
+	})
+}
