@@ -108,7 +108,8 @@ func (s *session) questionID(sequence uint64, q *defender.TelemetryQuestion) [16
 	return [16]byte(h.Sum(nil))
 }
 
-// telemetryAnswer takes an answer. With the last one that it waits for the stream is complete.
+// telemetryAnswer takes an answer. With the last one that it waits for the stream is complete. With dry it had not ended there, as where it was
+// not asked for telemetry then: it waits for another pair.
 func (s *session) telemetryAnswer(ctx context.Context, sequence uint64, answer *storev1.TelemetryAnswer, dry bool) ([]event, error) {
 	if s.awaited == nil || len(answer.GetQuestion()) != 16 {
 		return nil, nil
@@ -122,7 +123,11 @@ func (s *session) telemetryAnswer(ctx context.Context, sequence uint64, answer *
 	for _, a := range actors {
 		s.awaited.answers[a] = answer.GetTelemetry()
 	}
-	if len(s.awaited.waiting) > 0 || dry {
+	if len(s.awaited.waiting) > 0 {
+		return nil, nil
+	}
+	if dry {
+		s.awaited = nil
 		return nil, nil
 	}
 	return s.complete(ctx, sequence, s.awaited.proof, s.awaited.devices, s.awaited.answers)

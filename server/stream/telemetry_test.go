@@ -261,3 +261,42 @@ func TestTelemetryOfItsOwnDevicesAlone(t *testing.T) {
 		}
 	})
 }
+
+// A stream that passed what telemetry answered without asking for it, and is resumed with asking for it, completes.
+func TestTelemetryAskedForOnceAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := &telemetry{}
+		h, request := telemetryHouse(t, x)
+		defer h.stop()
+		find := h.source.Traces
+		h.source.Traces = func(ctx context.Context, q []*defender.TelemetryQuestion) ([]*integrationv1.Telemetry, error) {
+			time.Sleep(5 * time.Second)
+			return find(ctx, q)
+		}
+		c := h.open(request)
+		token := ""
+		for token == "" {
+			time.Sleep(time.Second)
+			if last := c.seen()[len(c.seen())-1]; last.GetProgress().GetPhase() == integrationv1.ProgressEvent_PHASE_HUNTING {
+				token = last.GetResumeToken()
+			}
+		}
+		plain := resumed(request, token)
+		plain.Telemetry = false
+		without := h.open(plain)
+		<-c.done
+		<-without.done
+		for _, e := range without.events {
+			if e.GetCompleted() == nil {
+				token = e.GetResumeToken()
+			}
+		}
+		again := h.open(resumed(request, token))
+		time.Sleep(10 * time.Minute)
+		again.cancel()
+		<-again.done
+		if got := journalled(again.events); !slices.Contains(got, "one VERDICT_PREVENTED") {
+			t.Errorf("within ten minutes: %q", got)
+		}
+	})
+}
