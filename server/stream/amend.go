@@ -129,7 +129,7 @@ func (s *session) judgedBefore(ctx context.Context) (time.Time, error) {
 // that is still there, and since says that it came after the verdict before, which was given at judged.
 func whyAmended(v *integrationv1.ActorVerdict, was given, deciding *storev1.Revision, since bool, judged time.Time) string {
 	switch {
-	case v.GetDecidingAlertId() == "" && len(v.GetTelemetry().GetRows()) > 0:
+	case v.GetDecidingAlertId() == "" && (v.GetVerdict() == integrationv1.Verdict_VERDICT_PREVENTED || v.GetVerdict() == integrationv1.Verdict_VERDICT_LOGGED):
 		return "telemetry, asked at " + v.GetTelemetry().GetAskedTime().AsTime().UTC().Format(time.RFC3339) + ", holds traces of the attack"
 	case deciding != nil && since && !judged.IsZero() && deciding.GetFirstSeenTime().AsTime().After(judged):
 		return fmt.Sprintf("alert %q decides, which was first read at %s, after the verdict before", v.GetDecidingAlertId(),
@@ -141,10 +141,27 @@ func whyAmended(v *integrationv1.ActorVerdict, was given, deciding *storev1.Revi
 		return fmt.Sprintf("alert %q decides: another alert, or what is known of the Actor's device, has changed since", v.GetDecidingAlertId())
 	case was.verdict == integrationv1.Verdict_VERDICT_CANNOT_JUDGE:
 		return "why it could not be judged before holds no longer"
+	case was.verdict == integrationv1.Verdict_VERDICT_LOGGED:
+		return "the row of telemetry that decided before counts no longer: " + whyNoRow(v.GetTelemetry())
+	case was.outcome == integrationv1.Outcome_OUTCOME_BLOCKED && v.GetTelemetry() != nil:
+		// The token does not tell which it was.
+		return "the alert, or the row of telemetry, that decided before counts no longer: " + whyNoRow(v.GetTelemetry())
 	case was.outcome != integrationv1.Outcome_OUTCOME_UNSPECIFIED:
 		return "the alert that decided before counts no longer"
 	default:
 		return "of the device source, or of collecting, other things are known than before"
+	}
+}
+
+// whyNoRow says in words why no row of telemetry decides now.
+func whyNoRow(telemetry *integrationv1.Telemetry) string {
+	switch {
+	case telemetry == nil:
+		return "telemetry was not to be asked"
+	case telemetry.GetProblem() != nil:
+		return "telemetry could not be asked, or not wholly"
+	default:
+		return "telemetry holds it no more"
 	}
 }
 

@@ -300,3 +300,42 @@ func TestTelemetryAskedForOnceAnswered(t *testing.T) {
 		}
 	})
 }
+
+// A verdict that rested on telemetry, and is given again without what it held, says so, and not that
+// it rested on an alert.
+func TestTelemetryThatIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := &telemetry{}
+		h, request := telemetryHouse(t, x)
+		defer h.stop()
+		c := h.open(request)
+		<-c.done
+		token := c.events[len(c.events)-1].GetResumeToken()
+		missed := integrationv1.Verdict_VERDICT_MISSED
+		again := func(telemetry bool, words ...string) {
+			t.Helper()
+			time.Sleep(5 * time.Minute)
+			r := resumed(request, token)
+			r.Telemetry = telemetry
+			c := h.open(r)
+			<-c.done
+			for i, v := range c.events[len(c.events)-1].GetCompleted().GetVerdicts()[:2] {
+				if got := v.GetAmendment().GetExplanation(); v.GetVerdict() != missed || !strings.Contains(got, words[i]) {
+					t.Errorf("verdict = %v", v)
+				}
+			}
+		}
+		again(false, "AMENDED from PREVENTED (BLOCKED)", "LOGGED: the row of telemetry that decided before counts no longer: telemetry was not to be asked")
+		x.fail = &defender.Error{Permanent: true, Problem: &integrationv1.Problem{Message: "It is not permitted."}}
+		again(true, "that decided before counts no longer: telemetry could not be asked", "that decided before counts no longer: telemetry could not be asked")
+		x.fail = nil
+		h.source.Traces = func(_ context.Context, q []*defender.TelemetryQuestion) ([]*integrationv1.Telemetry, error) {
+			answers := make([]*integrationv1.Telemetry, len(q))
+			for i := range answers {
+				answers[i] = &integrationv1.Telemetry{AskedTime: timestamppb.Now()}
+			}
+			return answers, nil
+		}
+		again(true, "that decided before counts no longer: telemetry holds it no more", "that decided before counts no longer: telemetry holds it no more")
+	})
+}
