@@ -21,7 +21,8 @@ const (
 	maxRow = 8 << 10
 )
 
-// ranking keeps the first rows of a question: blocks first, then by what fits, then the oldest. The zero value is ready for use.
+// ranking keeps the first rows of a question: blocks first, then by what fits, then the oldest. However many blocks there are, the first of
+// the other rows is among them: blocks may fit too weakly to decide, where that does not. The zero value is ready for use.
 type ranking struct {
 	rows []*integrationv1.TelemetryRow
 	all  int64
@@ -44,7 +45,14 @@ func (r *ranking) merge(other *ranking) {
 func (r *ranking) keep(row *integrationv1.TelemetryRow) {
 	at, _ := slices.BinarySearchFunc(r.rows, row, compareRows)
 	r.rows = slices.Insert(r.rows, at, row)
-	r.rows = r.rows[:min(len(r.rows), keptRows)]
+	if len(r.rows) <= keptRows {
+		return
+	}
+	last := len(r.rows) - 1
+	if !r.rows[last].GetBlocked() && r.rows[last-1].GetBlocked() {
+		last--
+	}
+	r.rows = slices.Delete(r.rows, last, last+1)
 }
 
 // result returns the rows, and how many more there are.

@@ -424,3 +424,22 @@ func TestLongestTerm(t *testing.T) {
 		}
 	}
 }
+
+// However many blocks there are, the strongest of the other rows is told: it may be the first that is sure enough.
+func TestBlocksLeaveRoom(t *testing.T) {
+	_, tenant, source := newSimulationOf(t, unlimited, defendertest.RoleThreatHuntingRead)
+	traces := processTraces()
+	traces.RemoteAddresses = []string{remoteIPv4}
+	for i := range 25 {
+		tenant.PutEvent(onAttacked(defendertest.Event{Action: "FirewallOutboundConnectionBlocked", RemoteIP: remoteIPv4, Time: began.Add(time.Duration(i) * time.Second)}))
+	}
+	tenant.PutEvent(onAttacked(defendertest.Event{By: defendertest.EventProcess{ID: attackID, Created: began}, Time: began.Add(5 * time.Minute)}))
+	answers, err := source.FindTraces(t.Context(), []*defender.TelemetryQuestion{about(traces)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := answers[0].GetRows()
+	if len(rows) != 20 || answers[0].GetMoreRows() != 6 || !rows[18].GetBlocked() || rows[19].GetBlocked() || rows[19].GetCriterion() != byProcess {
+		t.Errorf("%d rows and %d more: %v", len(rows), answers[0].GetMoreRows(), rows)
+	}
+}

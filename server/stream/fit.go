@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -67,6 +68,11 @@ func cutRows(v *integrationv1.ActorVerdict, most int) {
 	}
 	t := proto.CloneOf(v.GetTelemetry())
 	t.MoreRows += int64(len(t.GetRows()) - most)
+	// What LOGGED rests on is the first row that is no block, behind those that are and do not decide.
+	first := slices.IndexFunc(t.GetRows(), func(r *integrationv1.TelemetryRow) bool { return !r.GetBlocked() })
+	if v.GetVerdict() == integrationv1.Verdict_VERDICT_LOGGED && first >= most {
+		t.Rows[most-1] = t.GetRows()[first]
+	}
 	t.Rows = t.GetRows()[:most]
 	v.Telemetry = t
 }
