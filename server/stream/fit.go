@@ -15,6 +15,8 @@ const (
 	completedIDs = 10_000 // alert ids over all Actors
 	leastIDs     = 5      // alert ids of an Actor
 	leastWords   = 512    // bytes of an explanation
+	leastProblem = 256    // bytes of a message or a remedy, of why telemetry could not be asked
+	leastValue   = 128    // bytes of a value of a row of telemetry
 )
 
 // fitCompleted cuts what is told of each Actor until the event is not too large: what says the least goes first.
@@ -30,6 +32,7 @@ func fitCompleted(e *integrationv1.CompletedEvent) {
 		func(v *integrationv1.ActorVerdict) { cutMisses(v, 0) },
 		func(v *integrationv1.ActorVerdict) { cutIDs(v, leastIDs) },
 		cutExplanations,
+		cutTelemetryWords,
 		func(v *integrationv1.ActorVerdict) { cutIDs(v, 0) },
 	} {
 		for _, verdict := range e.GetVerdicts() {
@@ -93,6 +96,22 @@ func cutExplanations(v *integrationv1.ActorVerdict) {
 	v.Explanation = cutWords(v.GetExplanation(), leastWords)
 	if v.GetAmendment() != nil {
 		v.Amendment.Explanation = cutWords(v.GetAmendment().GetExplanation(), leastWords)
+	}
+}
+
+// cutTelemetryWords cuts the values of rows of telemetry, and why it could not be asked.
+func cutTelemetryWords(v *integrationv1.ActorVerdict) {
+	if v.GetTelemetry() == nil {
+		return
+	}
+	v.Telemetry = proto.CloneOf(v.GetTelemetry())
+	if p := v.GetTelemetry().GetProblem(); p != nil {
+		p.Message, p.Remedy = cutWords(p.GetMessage(), leastProblem), cutWords(p.GetRemedy(), leastProblem)
+	}
+	for _, row := range v.GetTelemetry().GetRows() {
+		for _, value := range []*string{&row.ActionType, &row.MdeDeviceId, &row.TraceValue, &row.DefenderValue} {
+			*value = cutWords(*value, leastValue)
+		}
 	}
 }
 

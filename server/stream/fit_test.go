@@ -71,3 +71,37 @@ func TestFitCompleted(t *testing.T) {
 		})
 	}
 }
+
+// What telemetry holds of a thousand Actors, with all that it can have, is cut too: the row that decides stays the longest, and why not all
+// could be asked is told in short.
+func TestFitTelemetry(t *testing.T) {
+	long := func(n int) string { return strings.Repeat("x", n) }
+	for _, size := range []int{20, 512} {
+		e := &integrationv1.CompletedEvent{}
+		for i := range 1000 {
+			answer := &integrationv1.Telemetry{Problem: &integrationv1.Problem{Message: long(2 * size), Remedy: long(2 * size)}}
+			for row := range 20 {
+				answer.Rows = append(answer.Rows, &integrationv1.TelemetryRow{
+					Table: "DeviceProcessEvents", ActionType: long(size), MdeDeviceId: deviceOne, TraceValue: long(size), DefenderValue: long(size),
+					RowJson: long(8 << 10), Blocked: row < 19,
+				})
+			}
+			e.Verdicts = append(e.Verdicts, &integrationv1.ActorVerdict{
+				ActorId: fmt.Sprint(i), Verdict: integrationv1.Verdict_VERDICT_LOGGED, Explanation: long(5 * size), Telemetry: answer,
+			})
+		}
+		before := proto.CloneOf(e.GetVerdicts()[0].GetTelemetry())
+		answer := e.GetVerdicts()[0].GetTelemetry()
+		stream.FitCompleted(e)
+		got := e.GetVerdicts()[0].GetTelemetry()
+		if n := proto.Size(e); n > 2<<20 || got.GetMoreRows()+int64(len(got.GetRows())) != 20 || got.GetProblem().GetMessage() == "" {
+			t.Errorf("texts of %d: %d bytes, %d rows and %d more, problem %v", size, n, len(got.GetRows()), got.GetMoreRows(), got.GetProblem())
+		}
+		if rows := got.GetRows(); len(rows) != 1 || rows[0].GetBlocked() || rows[0].GetActionType() == "" {
+			t.Errorf("texts of %d: rows %v", size, rows)
+		}
+		if !proto.Equal(before, answer) {
+			t.Error("the journal's answer was changed")
+		}
+	}
+}
