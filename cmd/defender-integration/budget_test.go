@@ -17,8 +17,9 @@ func TestBudgets(t *testing.T) {
 		defender.LimitEndpoint: {
 			{Period: time.Hour, Calls: 1200, Reserve: 240}, {Period: time.Minute, Calls: 40, Reserve: 8}, {Period: 24 * time.Hour, Calls: 9000, Reserve: 1800},
 		},
-		defender.LimitHunting: defaults[defender.LimitHunting],
-		defender.LimitSIEM:    defaults[defender.LimitSIEM],
+		defender.LimitHunting:   defaults[defender.LimitHunting],
+		defender.LimitTelemetry: defaults[defender.LimitTelemetry],
+		defender.LimitSIEM:      defaults[defender.LimitSIEM],
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%v, %v, want %v", got, err, want)
