@@ -213,6 +213,7 @@ func (h *hunt) run(query string, questions []*question, within span) (found, err
 					fitting[q] = &ranking{}
 				}
 				fitting[q].add(newRow(e, by, blocked, fit, raw))
+				q.noteMachine(e)
 			}
 		}
 		return nil

@@ -75,7 +75,7 @@ func compareRows(x, y *integrationv1.TelemetryRow) int {
 // newRow makes what is told of a row.
 func newRow(e *event, by control, blocked bool, fit fit, raw []byte) *integrationv1.TelemetryRow {
 	return &integrationv1.TelemetryRow{
-		Table: e.table, ActionType: cut(e.action, maxTold), Control: by.name, Blocked: blocked, EventTime: timestamppb.New(e.at),
+		Table: cut(e.table, maxTold), ActionType: cut(e.action, maxTold), Control: by.name, Blocked: blocked, EventTime: timestamppb.New(e.at),
 		MdeDeviceId: strings.ToLower(cut(e.deviceID, maxTold)), Criterion: fit.criterion,
 		TraceValue: cut(fit.trace, maxTold), DefenderValue: cut(fit.defenderHas, maxTold), RowJson: cut(string(raw), maxRow),
 	}

@@ -66,7 +66,9 @@ type question struct {
 	// askedAt is when it was asked last.
 	askedAt time.Time
 	problem *integrationv1.Problem
-	rows    ranking
+	// machines are the full names, at most two, of those whose rows fit where the question has but a short name.
+	machines []string
+	rows     ranking
 }
 
 // newQuestion prepares a question. One that cannot be asked has a problem.
@@ -141,9 +143,22 @@ func (q *question) about(e *event) bool {
 	return name != "" && (q.names[name] || q.labels[firstLabel(name)])
 }
 
+// noteMachine takes note of whose row fits, where machines of several domains may bear the name that is asked for.
+func (q *question) noteMachine(e *event) {
+	name := foldName(e.device)
+	if len(q.devices) > 0 || q.names[name] || !strings.Contains(name, ".") || slices.Contains(q.machines, name) || len(q.machines) > 1 {
+		return
+	}
+	q.machines = append(q.machines, cut(name, maxTold))
+}
+
 // answer returns what a question came to.
 func (h *hunt) answer(q *question) *integrationv1.Telemetry {
 	answer := &integrationv1.Telemetry{AskedTime: timestamppb.New(q.askedAt), Problem: proto.CloneOf(q.problem)}
+	if len(q.machines) > 1 {
+		answer.Problem = severalMachines(q.machines)
+		return answer
+	}
 	answer.Rows, answer.MoreRows = q.rows.result()
 	switch {
 	case answer.GetProblem() != nil:

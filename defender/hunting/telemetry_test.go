@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"defender-integration/defender"
@@ -364,7 +365,8 @@ func TestDevicesOfQuestions(t *testing.T) {
 	}{
 		{"an id", defender.TelemetryQuestion{DeviceIDs: []string{strings.ToUpper(attackedID)}, ShortNames: []string{"ws-010"}}, []string{"ws-01.contoso.test"}},
 		{"a whole name", defender.TelemetryQuestion{FullNames: []string{"WS-01.contoso.test."}}, []string{"ws-01.contoso.test", "ws-01"}},
-		{"a short name", defender.TelemetryQuestion{ShortNames: []string{"Ws-01"}}, []string{"ws-01.contoso.test", "WS-01.fabrikam.test", "ws-01"}},
+		{"a short name", defender.TelemetryQuestion{ShortNames: []string{"Ws-010"}}, []string{"ws-010.contoso.test"}},
+		{"a short name of several", defender.TelemetryQuestion{ShortNames: []string{"Ws-01"}}, nil},
 		{"a name in other letters", defender.TelemetryQuestion{FullNames: []string{"Büro.contoso.test"}}, []string{"BÜRO.contoso.test"}},
 	}
 	for _, tt := range tests {
@@ -441,5 +443,57 @@ func TestBlocksLeaveRoom(t *testing.T) {
 	rows := answers[0].GetRows()
 	if len(rows) != 20 || answers[0].GetMoreRows() != 6 || !rows[18].GetBlocked() || rows[19].GetBlocked() || rows[19].GetCriterion() != byProcess {
 		t.Errorf("%d rows and %d more: %v", len(rows), answers[0].GetMoreRows(), rows)
+	}
+}
+
+// Where an Actor is known by a short name alone, and machines of several domains have events that fit, none of them is taken for its own.
+func TestShortNameOfSeveralMachines(t *testing.T) {
+	_, tenant, source := newSimulationOf(t, unlimited, defendertest.RoleThreatHuntingRead)
+	question := &defender.TelemetryQuestion{Since: began, Through: began.Add(10 * time.Minute), ShortNames: []string{"WS-01"}, Traces: lineTraces()}
+	ask := func() *integrationv1.Telemetry {
+		t.Helper()
+		answers, err := source.FindTraces(t.Context(), []*defender.TelemetryQuestion{question})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answers[0]
+	}
+	block := defendertest.Event{Action: "AsrPsexecWmiChildProcessBlocked", Process: defendertest.EventProcess{CommandLine: attackLine}}
+	tenant.PutEvent(onAttacked(block))
+	block.DNSName = "ws-01"
+	tenant.PutEvent(onAttacked(block))
+	if answer := ask(); len(answer.GetRows()) != 2 || answer.GetProblem() != nil {
+		t.Errorf("of one machine: %v", answer)
+	}
+	block.DNSName = "ws-01.fabrikam.test"
+	tenant.PutEvent(onAttacked(block))
+	answer := ask()
+	if words := answer.GetProblem().GetMessage(); len(answer.GetRows())+int(answer.GetMoreRows()) != 0 ||
+		!strings.Contains(words, "ws-01.contoso.test") || !strings.Contains(words, "ws-01.fabrikam.test") {
+		t.Errorf("of two machines: %v", answer)
+	}
+	question.FullNames, question.ShortNames = []string{attackedName}, nil
+	if answer := ask(); len(answer.GetRows()) != 2 || answer.GetProblem() != nil {
+		t.Errorf("by the full name: %v", answer)
+	}
+}
+
+// A row's name of its table is Microsoft's, and bounded like its other values: an answer fits an entry of the journal.
+func TestAnswerIsBounded(t *testing.T) {
+	long := strings.Repeat("x", 1<<20)
+	s := newService(t, func(string) (int, string) {
+		var rows []string
+		for range 30 {
+			rows = append(rows, fmt.Sprintf(`{"SourceTable":%q,"Timestamp":%q,"DeviceId":%q,"ActionType":%q,"InitiatingProcessCommandLine":%q}`,
+				long, began.Format(time.RFC3339), attackedID, long, attackLine))
+		}
+		return 200, table(rows...)
+	})
+	answers, err := s.FindTraces(t.Context(), []*defender.TelemetryQuestion{about(lineTraces())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if size := proto.Size(answers[0]); size > 300<<10 || len(answers[0].GetRows()) != 20 {
+		t.Errorf("%d bytes, %d rows", size, len(answers[0].GetRows()))
 	}
 }

@@ -3,6 +3,7 @@ package hunting
 import (
 	"errors"
 	"regexp"
+	"slices"
 	"strings"
 
 	"defender-integration/defender"
@@ -60,6 +61,13 @@ func tooEarly() *integrationv1.Problem {
 // unaskable is the problem of what a question does not give.
 func unaskable(message, remedy string) *integrationv1.Problem {
 	return &integrationv1.Problem{Reason: integrationv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, Message: message, Remedy: remedy}
+}
+
+// severalMachines is the problem of a question by a short name, of which events of several machines fit.
+func severalMachines(names []string) *integrationv1.Problem {
+	slices.Sort(names)
+	return unaskable("Telemetry holds such events of several machines that bear the Actor's short name, as "+strings.Join(names, " and ")+
+		", and nothing tells which it is.", "Give the Actor's full name or device id.")
 }
 
 // tooManyRows is the error of an answer that has as many rows of a table as were asked for: there may be more.
