@@ -188,7 +188,12 @@ func (a *attack) byUser(e *event) bool {
 	return false
 }
 
+// byAddress: the device spoke to an address that the attack spoke to. What that address began is not the attack's: a firewall drops much
+// that comes in, and to take one such block for one of the attack would be wrong.
 func (a *attack) byAddress(e *event) (fit, bool) {
+	if strings.Contains(e.action, "Inbound") {
+		return fit{}, false
+	}
 	for _, address := range e.remote {
 		if given, ok := a.addresses[address]; ok {
 			return fit{integrationv1.TraceCriterion_TRACE_CRITERION_REMOTE_ADDRESS, given, address.String()}, true

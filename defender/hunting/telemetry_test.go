@@ -172,6 +172,8 @@ func TestTraces(t *testing.T) {
 		{"an address of IPv4 in IPv6", addressTraces(remoteIPv4), defendertest.Event{Table: defendertest.TableNetworkEvents, RemoteIP: "::ffff:" + remoteIPv4}, byAddress},
 		{"an address of IPv6", addressTraces("2001:DB8:0:0::7"), defendertest.Event{Table: defendertest.TableNetworkEvents, RemoteIP: "2001:db8::7"}, byAddress},
 		{"another address", addressTraces(remoteIPv4), defendertest.Event{Table: defendertest.TableNetworkEvents, RemoteIP: remoteIPv4 + "0"}, none},
+		{"an address that a block came in from", addressTraces(remoteIPv4), defendertest.Event{Action: "FirewallInboundConnectionBlocked", RemoteIP: remoteIPv4}, none},
+		{"an address that a connection came in from", addressTraces(remoteIPv4), defendertest.Event{Table: defendertest.TableNetworkEvents, Action: "InboundConnectionAccepted", RemoteIP: remoteIPv4}, none},
 		{"an address that the firewall tells beside", addressTraces(remoteIPv4), defendertest.Event{Action: "FirewallOutboundConnectionBlocked", AdditionalFields: `{"RemoteAddress":"` + remoteIPv4 + `"}`}, byAddress},
 	}
 	_, tenant, source := newSimulationOf(t, unlimited, defendertest.RoleThreatHuntingRead)
