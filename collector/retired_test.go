@@ -35,7 +35,7 @@ func TestRetired(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, collector.DefaultSettings())
 		defer b.stop()
-		b.source.NoDevices = true
+		b.source.TakeDevicesAway()
 		c := b.collector()
 		member, _, err := c.Join(t.Context(), nil)
 		if err != nil {
@@ -222,7 +222,7 @@ func TestAskedInAnEntry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, collector.DefaultSettings())
 		defer b.stop()
-		b.source.WantedOnly = true
+		b.source.SetWantedOnly(true)
 		c := b.collector()
 		member, _, err := c.Join(t.Context(), [][]string{{"one.contoso.test", "10.0.0.1"}})
 		if err != nil {

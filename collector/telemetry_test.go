@@ -90,7 +90,7 @@ func TestTelemetryIsAskedTogether(t *testing.T) {
 		b := newBench(t, collector.DefaultSettings())
 		defer func() { b.stop() }()
 		h := &hunted{}
-		b.source.Traces = h.find
+		b.source.SetTraces(h.find)
 		var running sync.WaitGroup
 		for i := range 200 {
 			running.Go(func() {
@@ -118,7 +118,7 @@ func TestTelemetryForADay(t *testing.T) {
 		b := newBench(t, settings)
 		defer func() { b.stop() }()
 		h := &hunted{}
-		b.source.Traces = h.find
+		b.source.SetTraces(h.find)
 		asked := 0
 		for began := time.Now(); time.Since(began) < 24*time.Hour; {
 			m := b.member()
@@ -160,7 +160,7 @@ func TestTelemetryThatDoesNotAnswer(t *testing.T) {
 	}{
 		"it answers": {within: 5 * time.Second, rows: 1},
 		"no telemetry": {
-			setUp: func(b *bench) { b.source.Traces = nil }, reason: integrationv1.ErrorReason_ERROR_REASON_CONFIGURATION_INVALID, within: 5 * time.Second,
+			setUp: func(b *bench) { b.source.SetTraces(nil) }, reason: integrationv1.ErrorReason_ERROR_REASON_CONFIGURATION_INVALID, within: 5 * time.Second,
 		},
 		"not permitted": {
 			answer: func(context.Context, int) error {
@@ -205,7 +205,7 @@ func TestTelemetryThatDoesNotAnswer(t *testing.T) {
 				b.t = t
 				defer func() { b.stop() }()
 				h := &hunted{answer: test.answer}
-				b.source.Traces = h.find
+				b.source.SetTraces(h.find)
 				time.Sleep(time.Minute)
 				if test.setUp != nil {
 					test.setUp(b)
@@ -250,7 +250,7 @@ func TestTelemetryNobodyWaitsFor(t *testing.T) {
 			<-ctx.Done()
 			return ctx.Err()
 		}}
-		b.source.Traces = h.find
+		b.source.SetTraces(h.find)
 		m := b.member()
 		m.Ask([]collector.Question{askOf("left............")})
 		m.Leave()
@@ -293,7 +293,7 @@ func TestTelemetryThatIsAskedLate(t *testing.T) {
 			<-ctx.Done()
 			return ctx.Err()
 		}}
-		b.source.Traces = h.find
+		b.source.SetTraces(h.find)
 		m := b.member()
 		defer m.Leave()
 		m.Ask([]collector.Question{askOf("question........")})
@@ -312,7 +312,7 @@ func TestTelemetryThatCannotBeAskedInTime(t *testing.T) {
 		h := &hunted{answer: func(context.Context, int) error {
 			return &defender.Error{RetryAt: time.Now().Add(time.Hour), Problem: &integrationv1.Problem{Reason: integrationv1.ErrorReason_ERROR_REASON_THROTTLED}}
 		}}
-		b.source.Traces = h.find
+		b.source.SetTraces(h.find)
 		m := b.member()
 		defer m.Leave()
 		m.Ask([]collector.Question{askOf("first...........")})
@@ -341,7 +341,7 @@ func TestTelemetryWhilePaused(t *testing.T) {
 			ended.Store(true)
 			return ctx.Err()
 		}}
-		b.source.Traces = h.find
+		b.source.SetTraces(h.find)
 		m := b.member()
 		defer m.Leave()
 		m.Ask([]collector.Question{askOf("question........")})

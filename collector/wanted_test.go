@@ -17,7 +17,7 @@ func TestDevicesThatAreAskedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, collector.DefaultSettings())
 		defer b.stop()
-		b.source.WantedOnly = true
+		b.source.SetWantedOnly(true)
 		one := collectortest.Device(deviceOne, "one.contoso.test", time.Now())
 		two := collectortest.Device(deviceTwo, "two.contoso.test", time.Now())
 		b.source.SetDevices(one, two)
@@ -80,7 +80,7 @@ func TestClosingAsksForWhoJustCame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, collector.DefaultSettings())
 		defer b.stop()
-		b.source.WantedOnly = true
+		b.source.SetWantedOnly(true)
 		b.source.SetDevices(collectortest.Device(deviceTwo, "two.contoso.test", time.Now()))
 		c := b.collector()
 		first, _, err := c.Join(t.Context(), [][]string{{"one.contoso.test"}})

@@ -20,19 +20,14 @@ import (
 
 // Source is a collector.Source that serves what a test puts in. It is safe for concurrent use.
 type Source struct {
-	// NoDevices takes the device source away.
-	NoDevices bool
-	// WantedOnly makes the device source one that tells of the devices that are asked for by their full names alone.
-	WantedOnly bool
-
-	// Traces answers what is asked of telemetry, after a call was spent; nil takes telemetry away.
-	Traces func(context.Context, []*defender.TelemetryQuestion) ([]*integrationv1.Telemetry, error)
-
-	mu      sync.Mutex
-	spend   defender.SpendFunc
-	served  []served
-	devices []*integrationv1.Device
-	fail    error
+	mu sync.Mutex
+	// noDevices takes the device source away; wantedOnly makes it one that tells of the devices that are asked for by their full names alone.
+	noDevices, wantedOnly bool
+	traces                TracesFunc
+	spend                 defender.SpendFunc
+	served                []served
+	devices               []*integrationv1.Device
+	fail                  error
 	// failDevices is why looking devices up fails.
 	failDevices error
 	reads       []time.Time
@@ -41,9 +36,33 @@ type Source struct {
 	hang chan struct{}
 }
 
+// TracesFunc answers what is asked of telemetry.
+type TracesFunc func(context.Context, []*defender.TelemetryQuestion) ([]*integrationv1.Telemetry, error)
+
 type served struct {
 	alert   *integrationv1.Alert
 	visible time.Time
+}
+
+// TakeDevicesAway takes the device source away.
+func (s *Source) TakeDevicesAway() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.noDevices = true
+}
+
+// SetWantedOnly says whether the device source tells only of the devices that are asked for by their full names.
+func (s *Source) SetWantedOnly(only bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wantedOnly = only
+}
+
+// SetTraces sets what answers what is asked of telemetry, after a call was spent; nil takes telemetry away.
+func (s *Source) SetTraces(traces TracesFunc) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.traces = traces
 }
 
 // SetSpend sets what is asked before each call.
@@ -113,7 +132,9 @@ func (s *Source) Alerts() defender.AlertSource { return s }
 
 // Devices returns the source itself, or nil where it has none.
 func (s *Source) Devices() defender.DeviceSource {
-	if s.NoDevices {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.noDevices {
 		return nil
 	}
 	return s
@@ -121,23 +142,25 @@ func (s *Source) Devices() defender.DeviceSource {
 
 // Telemetry returns the source itself, or nil where it has none.
 func (s *Source) Telemetry() defender.TelemetrySource {
-	if s.Traces == nil {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.traces == nil {
 		return nil
 	}
 	return s
 }
 
-// FindTraces asks Traces.
+// FindTraces asks what SetTraces set.
 func (s *Source) FindTraces(ctx context.Context, questions []*defender.TelemetryQuestion) ([]*integrationv1.Telemetry, error) {
 	s.mu.Lock()
-	spend := s.spend
+	spend, traces := s.spend, s.traces
 	s.mu.Unlock()
 	if spend != nil {
 		if err := spend(ctx, defender.LimitTelemetry); err != nil {
 			return nil, err
 		}
 	}
-	return s.Traces(ctx, questions)
+	return traces(ctx, questions)
 }
 
 // Close does nothing.
@@ -223,7 +246,7 @@ func (s *Source) look(ctx context.Context, since time.Time) (time.Time, []*integ
 func (s *Source) ReadDevices(ctx context.Context, wanted defender.Wanted, yield func(*integrationv1.Device) error) (defender.Read, error) {
 	s.mu.Lock()
 	s.lookups++
-	spend, fail, devices := s.spend, cmp.Or(s.failDevices, s.fail), s.devices
+	spend, fail, devices, wantedOnly := s.spend, cmp.Or(s.failDevices, s.fail), s.devices, s.wantedOnly
 	s.mu.Unlock()
 	if spend != nil {
 		if err := spend(ctx, defender.LimitEndpoint); err != nil {
@@ -233,9 +256,9 @@ func (s *Source) ReadDevices(ctx context.Context, wanted defender.Wanted, yield 
 	if fail != nil {
 		return defender.Read{}, fail
 	}
-	read := defender.Read{Through: time.Now().Add(-time.Second), Calls: 1, WantedOnly: s.WantedOnly}
+	read := defender.Read{Through: time.Now().Add(-time.Second), Calls: 1, WantedOnly: wantedOnly}
 	for _, d := range devices {
-		if s.WantedOnly && !slices.Contains(wanted.FullNames, d.GetDeviceDnsName()) {
+		if wantedOnly && !slices.Contains(wanted.FullNames, d.GetDeviceDnsName()) {
 			continue
 		}
 		if err := yield(proto.CloneOf(d)); err != nil {

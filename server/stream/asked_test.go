@@ -19,7 +19,7 @@ func TestAnActorThatWasNotAskedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, collector.DefaultSettings())
 		defer h.stop()
-		h.source.WantedOnly = true
+		h.source.SetWantedOnly(true)
 		named := func(id string) *integrationv1.Actor {
 			return &integrationv1.Actor{ActorId: id, FqHostName: id + ".contoso.test"}
 		}
@@ -75,7 +75,7 @@ func TestALookUpFromBeforeTheWindow(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			h := newHouse(t, collector.DefaultSettings())
 			defer h.stop()
-			h.source.WantedOnly = wantedOnly
+			h.source.SetWantedOnly(wantedOnly)
 			h.source.SetDevices(collectortest.Device(deviceOne, "one.contoso.test", time.Now().Add(time.Hour)))
 			began := time.Now().Add(10 * time.Minute)
 			request := boundedRequest(&integrationv1.Actor{ActorId: "one", FqHostName: "one.contoso.test"})

@@ -83,7 +83,9 @@ func newBenchmarkHouse(b *testing.B) *benchmarkHouse {
 	manager := collector.NewManager(collector.Options{
 		Settings: settings, Store: memory, Log: slog.New(slog.DiscardHandler),
 		Connect: func(*storev1.Record, defender.SpendFunc) (collector.Source, error) {
-			return &givenSource{Source: collectortest.Source{NoDevices: true}, house: h}, nil
+			given := &givenSource{house: h}
+			given.TakeDevicesAway()
+			return given, nil
 		},
 	})
 	h.streams = stream.New(ctx, stream.Options{Store: memory, Collectors: manager, Log: slog.New(slog.DiscardHandler)})

@@ -20,7 +20,7 @@ func TestDevicesThatAlertsShow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, collector.DefaultSettings())
 		defer h.stop()
-		h.source.NoDevices = true
+		h.source.TakeDevicesAway()
 		now := time.Now()
 		put := func(id, device, name string, after time.Duration) {
 			h.source.Put(collectortest.Alert(id, device, name, now.Add(after)), now.Add(after))
@@ -80,7 +80,7 @@ func TestWhatAlertsShowIsNoProof(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, collector.DefaultSettings())
 		defer h.stop()
-		h.source.NoDevices = true
+		h.source.TakeDevicesAway()
 		h.change(func(i *integrationv1.Integration) {
 			i.DeviceSource = &integrationv1.DeviceSource{Kind: integrationv1.DeviceSource_KIND_NONE}
 		})
@@ -111,7 +111,7 @@ func TestWhatAlertsShowBehindTheFloor(t *testing.T) {
 		settings.RetentionAge = time.Hour
 		h := newHouse(t, settings)
 		defer h.stop()
-		h.source.NoDevices = true
+		h.source.TakeDevicesAway()
 		now := time.Now()
 		put := func(id, device, name string, after time.Duration) {
 			h.source.Put(collectortest.Alert(id, device, name, now.Add(after)), now.Add(after))

@@ -67,7 +67,7 @@ const (
 // telemetryHouse is a house with four known devices, of which the fourth raises an alert, and a request for all of them.
 func telemetryHouse(t *testing.T, x *telemetry) (*house, *integrationv1.StreamAlertsRequest) {
 	h := newHouse(t, collector.DefaultSettings())
-	h.source.Traces = x.find
+	h.source.SetTraces(x.find)
 	now := time.Now()
 	var devices []*integrationv1.Device
 	var actors []*integrationv1.Actor
@@ -268,11 +268,10 @@ func TestTelemetryAskedForOnceAnswered(t *testing.T) {
 		x := &telemetry{}
 		h, request := telemetryHouse(t, x)
 		defer h.stop()
-		find := h.source.Traces
-		h.source.Traces = func(ctx context.Context, q []*defender.TelemetryQuestion) ([]*integrationv1.Telemetry, error) {
+		h.source.SetTraces(func(ctx context.Context, q []*defender.TelemetryQuestion) ([]*integrationv1.Telemetry, error) {
 			time.Sleep(5 * time.Second)
-			return find(ctx, q)
-		}
+			return x.find(ctx, q)
+		})
 		c := h.open(request)
 		token := ""
 		for token == "" {
@@ -329,13 +328,13 @@ func TestTelemetryThatIsGone(t *testing.T) {
 		x.fail = &defender.Error{Permanent: true, Problem: &integrationv1.Problem{Message: "It is not permitted."}}
 		again(true, "that decided before counts no longer: telemetry could not be asked", "that decided before counts no longer: telemetry could not be asked")
 		x.fail = nil
-		h.source.Traces = func(_ context.Context, q []*defender.TelemetryQuestion) ([]*integrationv1.Telemetry, error) {
+		h.source.SetTraces(func(_ context.Context, q []*defender.TelemetryQuestion) ([]*integrationv1.Telemetry, error) {
 			answers := make([]*integrationv1.Telemetry, len(q))
 			for i := range answers {
 				answers[i] = &integrationv1.Telemetry{AskedTime: timestamppb.Now()}
 			}
 			return answers, nil
-		}
+		})
 		again(true, "that decided before counts no longer: telemetry holds it no more", "that decided before counts no longer: telemetry holds it no more")
 	})
 }
