@@ -110,6 +110,9 @@ func (c *comparison) compare(whole bool) []string {
 			if c.trimmedAny() && shown[r.GetAlert().GetAlert().GetId()] && !c.comes(r, next) {
 				continue // What showed it was trimmed, and it was shown again.
 			}
+			if !c.comes(r, next) && c.cameLater(r) {
+				continue
+			}
 			for next < len(c.list) && !c.agree(r, c.list[next]) && c.mayBeGone(c.list[next]) {
 				next++
 			}
@@ -172,6 +175,15 @@ func (c *comparison) trimmedAny() bool { return c.log.first(time.Now()) > 1 }
 // comes says that an event is one that is expected from a place on.
 func (c *comparison) comes(r *received, from int) bool {
 	return slices.ContainsFunc(c.list[from:], func(x expected) bool { return c.agree(r, x) })
+}
+
+// cameLater says that an event brings a revision by a device fact that was to come before, as one that no longer matches: trimming had
+// dropped by then what was sent of its alert.
+func (c *comparison) cameLater(r *received) bool {
+	return slices.ContainsFunc(c.list, func(x expected) bool {
+		return x.closing == nil && !x.matches && x.before != 0 && x.anchor < c.log.first(time.Now()) &&
+			r.token.GetSequence() > x.sequence && proto.Equal(r.GetAlert().GetAlert(), x.revision.GetAlert())
+	})
 }
 
 // mayBeEither says that an event may be NEW as well as UPDATED: of what was trimmed, nobody who begins later knows that it was sent,
