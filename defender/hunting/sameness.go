@@ -23,7 +23,15 @@ func (p process) same(other process) bool {
 // fold returns a text without case.
 func fold(text string) string { return strings.ToLower(strings.ToUpper(strings.TrimSpace(text))) }
 
-// foldHash returns a hash in the form that is compared; empty where it is none. Its length tells its kind.
+// The hashes of a file that is empty, which many are.
+const (
+	emptyMD5    = "d41d8cd98f00b204e9800998ecf8427e"
+	emptySHA1   = "da39a3ee5e6b4b0d3255bfef95601890afd80709"
+	emptySHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+)
+
+// foldHash returns a hash in the form that is compared; empty where it is none, or tells of no file: zeros, or that of nothing. Its length
+// tells its kind.
 func foldHash(given string) string {
 	folded := strings.ToLower(strings.TrimSpace(given))
 	switch len(folded) {
@@ -32,6 +40,10 @@ func foldHash(given string) string {
 		return ""
 	}
 	if strings.Trim(folded, "0123456789abcdef") != "" || strings.Trim(folded, "0") == "" {
+		return ""
+	}
+	switch folded {
+	case emptyMD5, emptySHA1, emptySHA256:
 		return ""
 	}
 	return folded

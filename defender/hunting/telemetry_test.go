@@ -37,6 +37,9 @@ var (
 // unlimited are options of a simulated Microsoft that takes any number of calls.
 var unlimited = defendertest.Options{Limits: defendertest.Limits{Hunting: []defendertest.Rate{}}}
 
+// emptyFileSHA1 is that of every file that is empty.
+const emptyFileSHA1 = "da39a3ee5e6b4b0d3255bfef95601890afd80709"
+
 // about is a question about ws-01, from began for ten minutes.
 func about(traces *integrationv1.Traces) *defender.TelemetryQuestion {
 	return &defender.TelemetryQuestion{Since: began, Through: began.Add(10 * time.Minute), DeviceIDs: []string{attackedID}, Traces: traces}
@@ -137,6 +140,7 @@ func TestTraces(t *testing.T) {
 		{"MD5 of an image", fileTraces(&integrationv1.FileTrace{Md5: attackMD5}), by(defendertest.TableNetworkEvents, "ConnectionFailed", defendertest.EventProcess{Image: defendertest.EventFile{MD5: strings.ToUpper(attackMD5)}}), byHash},
 		{"SHA-1 where the row has no SHA-256", fileTraces(&integrationv1.FileTrace{Sha256: attackSHA256, Sha1: attackSHA1}), defendertest.Event{File: defendertest.EventFile{SHA1: attackSHA1}}, byHash},
 		{"another hash", fileTraces(&integrationv1.FileTrace{Sha1: attackSHA1}), defendertest.Event{File: defendertest.EventFile{SHA1: attackSHA1[1:] + "0"}}, none},
+		{"the hash of an empty file", fileTraces(&integrationv1.FileTrace{Sha1: emptyFileSHA1, FileName: "x"}), defendertest.Event{File: defendertest.EventFile{SHA1: emptyFileSHA1}}, none},
 		{"a hash of nothing", fileTraces(&integrationv1.FileTrace{Sha1: strings.Repeat("0", 40), FileName: "x"}), defendertest.Event{File: defendertest.EventFile{SHA1: strings.Repeat("0", 40)}}, none},
 
 		{"a command line", lineTraces(), started(defendertest.EventProcess{CommandLine: attackLine}), byLine},
