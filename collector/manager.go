@@ -57,6 +57,9 @@ func (m *Manager) Run(ctx context.Context) error {
 	defer cancel()
 	for ctx.Err() == nil {
 		changes, err := m.options.Store.WatchRecords(ctx)
+		if err != nil && ctx.Err() != nil {
+			break // Stopped while it began: nothing is wrong.
+		}
 		if err != nil {
 			m.options.Log.ErrorContext(ctx, "the registry cannot be watched", "error", err)
 			select {
