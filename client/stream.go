@@ -98,7 +98,7 @@ func (s *Stream) Events(ctx context.Context) iter.Seq2[*Event, error] {
 			if end {
 				return
 			}
-			if ctx.Err() != nil {
+			if over(ctx) {
 				// What the call says then depends on who noticed first.
 				yield(nil, fmt.Errorf("stream of alerts: %w", context.Cause(ctx)))
 				return
@@ -120,6 +120,15 @@ func (s *Stream) Events(ctx context.Context) iter.Seq2[*Event, error] {
 			}
 		}
 	}
+}
+
+// over reports whether ctx has ended. The server keeps the call's deadline too and may end the call at it a moment before the
+// timer of ctx does; over waits for that.
+func over(ctx context.Context) bool {
+	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
+		<-ctx.Done()
+	}
+	return ctx.Err() != nil
 }
 
 // connect makes one call and yields its events. It returns whether there was any, whether the stream is over for the caller
