@@ -54,7 +54,8 @@ func codeOf(reason integrationv1.ErrorReason) (code codes.Code, ok bool) {
 		return codes.Aborted, true
 	case integrationv1.ErrorReason_ERROR_REASON_ENDPOINT_NOT_ALLOWED,
 		integrationv1.ErrorReason_ERROR_REASON_CREDENTIALS_REQUIRED,
-		integrationv1.ErrorReason_ERROR_REASON_API_RETIRED:
+		integrationv1.ErrorReason_ERROR_REASON_API_RETIRED,
+		integrationv1.ErrorReason_ERROR_REASON_MANAGED_BY_CONFIGURATION:
 		return codes.FailedPrecondition, true
 	case integrationv1.ErrorReason_ERROR_REASON_RESUME_TOKEN_EXPIRED,
 		integrationv1.ErrorReason_ERROR_REASON_RESUME_TOKEN_JOURNAL_REPLACED:
@@ -62,8 +63,13 @@ func codeOf(reason integrationv1.ErrorReason) (code codes.Code, ok bool) {
 	case integrationv1.ErrorReason_ERROR_REASON_SERVER_DRAINING,
 		integrationv1.ErrorReason_ERROR_REASON_STORE_UNAVAILABLE:
 		return codes.Unavailable, true
-	case integrationv1.ErrorReason_ERROR_REASON_STREAM_UNREAD:
+	case integrationv1.ErrorReason_ERROR_REASON_STREAM_UNREAD,
+		integrationv1.ErrorReason_ERROR_REASON_CALLER_LIMIT:
 		return codes.ResourceExhausted, true
+	case integrationv1.ErrorReason_ERROR_REASON_CALLER_NOT_ALLOWED:
+		return codes.PermissionDenied, true
+	case integrationv1.ErrorReason_ERROR_REASON_CALLER_UNAUTHENTICATED:
+		return codes.Unauthenticated, true
 	case integrationv1.ErrorReason_ERROR_REASON_INTERNAL:
 		return codes.Internal, true
 	default:

@@ -26,6 +26,7 @@ var notSecret = map[protoreflect.FullName]string{
 	"defender.integration.v1.Authentication.client_certificate":        "a message, whose text is redacted",
 	"defender.integration.v1.WorkloadIdentity.token_file":              "a file's name",
 	"defender.integration.v1.Proxy.password_file":                      "a file's name",
+	"defender.integration.v1.Proxy.password_env_variable":              "a variable's name",
 	"defender.integration.v1.Trust.ca_pem":                             "certificates without keys",
 	"defender.integration.store.v1.Record.sealed_secrets":              "sealed",
 	"defender.integration.v1.Evidence.registry_key":                    "a key of the Windows registry",

@@ -193,7 +193,7 @@ func TestRegisterRefusals(t *testing.T) {
 			codes.InvalidArgument, invalid, "integration.authentication.client_certificate.pem", []string{"a certificate with its private key must be given"}},
 		"secret and file": {contoso(func(i *integrationv1.Integration) {
 			i.Authentication.Credential = &integrationv1.Authentication_ClientSecret{ClientSecret: &integrationv1.ClientSecret{Value: secret, File: "f"}}
-		}), codes.InvalidArgument, invalid, "integration.authentication.client_secret", []string{"not both"}},
+		}), codes.InvalidArgument, invalid, "integration.authentication.client_secret", []string{"only one of"}},
 		"file out of the folder": {contoso(func(i *integrationv1.Integration) {
 			i.Authentication.Credential = &integrationv1.Authentication_ClientSecret{ClientSecret: &integrationv1.ClientSecret{File: "../key"}}
 		}), codes.InvalidArgument, invalid, "integration.authentication.client_secret.file", []string{"leads out"}},

@@ -25,7 +25,8 @@ const (
 //
 // A failed call carries it in a `google.rpc.ErrorInfo` with the domain `defender.integration.v1`, the value's full name as
 // its reason and the metadata that stands with the value. An invalid request carries a `google.rpc.BadRequest` and a
-// `buf.validate.Violations` too; UNAVAILABLE and RESOURCE_EXHAUSTED carry a `google.rpc.RetryInfo`.
+// `buf.validate.Violations` too; UNAVAILABLE and RESOURCE_EXHAUSTED carry a `google.rpc.RetryInfo`, but where the same request can
+// never succeed.
 type ErrorReason int32
 
 const (
@@ -144,6 +145,28 @@ const (
 	ErrorReason_ERROR_REASON_UPSTREAM_RANGE_FAILED ErrorReason = 36
 	// Alerts came without their evidence, which is no revision of theirs. In a Problem.
 	ErrorReason_ERROR_REASON_EVIDENCE_MISSING ErrorReason = 37
+	// The caller is known, and the service's policy does not let it call this, or not for this integration, whether there is one or
+	// not. Code PERMISSION_DENIED. A stream that a changed policy no longer allows ends with it too.
+	//
+	//	{ "reason": "ERROR_REASON_CALLER_NOT_ALLOWED", "metadata": { "caller": "spiffe://example.org/director",
+	//	  "method": "DeleteIntegration", "role": "operator", "integration_id": "contoso" } }
+	ErrorReason_ERROR_REASON_CALLER_NOT_ALLOWED ErrorReason = 38
+	// Nobody vouches for the caller: the certificate of its connection has expired, or the service's client CA does not verify it any
+	// more. Code UNAUTHENTICATED: connect again, with a certificate that does. A stream ends with it too.
+	//
+	//	{ "reason": "ERROR_REASON_CALLER_UNAUTHENTICATED" }
+	ErrorReason_ERROR_REASON_CALLER_UNAUTHENTICATED ErrorReason = 39
+	// The caller, or all callers together, have as many streams open or make as many calls as the service's operator allows, or a
+	// request is larger than that. Code RESOURCE_EXHAUSTED: RetryInfo says when to come again, where that helps. `limit` is one of
+	// `streams`, `calls` and `request_bytes`; `scope` is `caller` or `server`.
+	//
+	//	{ "reason": "ERROR_REASON_CALLER_LIMIT", "metadata": { "limit": "streams", "scope": "caller", "allowed": "1000" } }
+	ErrorReason_ERROR_REASON_CALLER_LIMIT ErrorReason = 40
+	// The integration is managed by the service's configuration, which alone changes it. Code FAILED_PRECONDITION.
+	//
+	//	{ "reason": "ERROR_REASON_MANAGED_BY_CONFIGURATION",
+	//	  "metadata": { "integration_id": "contoso", "source": "contoso.yaml" } }
+	ErrorReason_ERROR_REASON_MANAGED_BY_CONFIGURATION ErrorReason = 41
 )
 
 // Enum value maps for ErrorReason.
@@ -187,6 +210,10 @@ var (
 		35: "ERROR_REASON_STREAM_UNREAD",
 		36: "ERROR_REASON_UPSTREAM_RANGE_FAILED",
 		37: "ERROR_REASON_EVIDENCE_MISSING",
+		38: "ERROR_REASON_CALLER_NOT_ALLOWED",
+		39: "ERROR_REASON_CALLER_UNAUTHENTICATED",
+		40: "ERROR_REASON_CALLER_LIMIT",
+		41: "ERROR_REASON_MANAGED_BY_CONFIGURATION",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":                   0,
@@ -227,6 +254,10 @@ var (
 		"ERROR_REASON_STREAM_UNREAD":                 35,
 		"ERROR_REASON_UPSTREAM_RANGE_FAILED":         36,
 		"ERROR_REASON_EVIDENCE_MISSING":              37,
+		"ERROR_REASON_CALLER_NOT_ALLOWED":            38,
+		"ERROR_REASON_CALLER_UNAUTHENTICATED":        39,
+		"ERROR_REASON_CALLER_LIMIT":                  40,
+		"ERROR_REASON_MANAGED_BY_CONFIGURATION":      41,
 	}
 )
 
@@ -261,8 +292,7 @@ var File_defender_integration_v1_errors_proto protoreflect.FileDescriptor
 
 const file_defender_integration_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"$defender/integration/v1/errors.proto\x12\x17defender.integration.v1*\xe2\n" +
-	"\n" +
+	"$defender/integration/v1/errors.proto\x12\x17defender.integration.v1*\xfa\v\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x12&\n" +
@@ -302,7 +332,11 @@ const file_defender_integration_v1_errors_proto_rawDesc = "" +
 	"!ERROR_REASON_PERMISSION_EXCESSIVE\x10\"\x12\x1e\n" +
 	"\x1aERROR_REASON_STREAM_UNREAD\x10#\x12&\n" +
 	"\"ERROR_REASON_UPSTREAM_RANGE_FAILED\x10$\x12!\n" +
-	"\x1dERROR_REASON_EVIDENCE_MISSING\x10%B\xe8\x01\n" +
+	"\x1dERROR_REASON_EVIDENCE_MISSING\x10%\x12#\n" +
+	"\x1fERROR_REASON_CALLER_NOT_ALLOWED\x10&\x12'\n" +
+	"#ERROR_REASON_CALLER_UNAUTHENTICATED\x10'\x12\x1d\n" +
+	"\x19ERROR_REASON_CALLER_LIMIT\x10(\x12)\n" +
+	"%ERROR_REASON_MANAGED_BY_CONFIGURATION\x10)B\xe8\x01\n" +
 	"\x1bcom.defender.integration.v1B\vErrorsProtoP\x01Z>defender-integration/gen/defender/integration/v1;integrationv1\xa2\x02\x03DIX\xaa\x02\x17Defender.Integration.V1\xca\x02\x17Defender\\Integration\\V1\xe2\x02#Defender\\Integration\\V1\\GPBMetadata\xea\x02\x19Defender::Integration::V1b\x06proto3"
 
 var (

@@ -420,7 +420,10 @@ type Integration struct {
 	// Through which proxy Microsoft is reached. Default: the service's, which is its operator's or the environment's.
 	Proxy *Proxy `protobuf:"bytes,15,opt,name=proxy,proto3" json:"proxy,omitempty"`
 	// Which authorities are trusted besides those of the system and of the service.
-	Trust         *Trust `protobuf:"bytes,16,opt,name=trust,proto3" json:"trust,omitempty"`
+	Trust *Trust `protobuf:"bytes,16,opt,name=trust,proto3" json:"trust,omitempty"`
+	// The file of the service's configuration that manages it; empty where it was registered over this API. What is managed is changed
+	// there, and not over this API. Output only.
+	ManagedBy     string `protobuf:"bytes,17,opt,name=managed_by,json=managedBy,proto3" json:"managed_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -565,6 +568,13 @@ func (x *Integration) GetTrust() *Trust {
 		return x.Trust
 	}
 	return nil
+}
+
+func (x *Integration) GetManagedBy() string {
+	if x != nil {
+		return x.ManagedBy
+	}
+	return ""
 }
 
 // Endpoint is where an API is.
@@ -802,14 +812,16 @@ func (*Authentication_WorkloadIdentity) isAuthentication_Credential() {}
 
 func (*Authentication_ManagedIdentity) isAuthentication_Credential() {}
 
-// ClientSecret is a secret of the application: given, or in a file.
+// ClientSecret is a secret of the application: given, in a file, or in an environment variable.
 type ClientSecret struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The secret's value (not its id). Input only: it is sealed before it is stored, and never returned.
 	Value string `protobuf:"bytes,1,opt,name=value,proto3" json:"value,omitempty"`
 	// A file with the secret's value, relative to the folder that the service's operator set. It is read each time that a token is
 	// asked for. White space around the value does not count.
-	File          string `protobuf:"bytes,2,opt,name=file,proto3" json:"file,omitempty"`
+	File string `protobuf:"bytes,2,opt,name=file,proto3" json:"file,omitempty"`
+	// An environment variable of the service with the secret's value: one of those that the service's operator listed for it.
+	EnvVariable   string `protobuf:"bytes,3,opt,name=env_variable,json=envVariable,proto3" json:"env_variable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -858,14 +870,24 @@ func (x *ClientSecret) GetFile() string {
 	return ""
 }
 
-// ClientCertificate is a certificate of the application with its private key: given, or in a file, in PEM. The chain may follow
+func (x *ClientSecret) GetEnvVariable() string {
+	if x != nil {
+		return x.EnvVariable
+	}
+	return ""
+}
+
+// ClientCertificate is a certificate of the application with its private key: given, in a file, or in an environment variable, in
+// PEM. The chain may follow
 // (https://learn.microsoft.com/en-us/entra/identity-platform/certificate-credentials).
 type ClientCertificate struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Certificate and private key in PEM. Input only: it is sealed before it is stored, and never returned.
 	Pem string `protobuf:"bytes,1,opt,name=pem,proto3" json:"pem,omitempty"`
 	// A file with both, relative to the folder that the service's operator set. It is read each time that a token is asked for.
-	File          string `protobuf:"bytes,2,opt,name=file,proto3" json:"file,omitempty"`
+	File string `protobuf:"bytes,2,opt,name=file,proto3" json:"file,omitempty"`
+	// An environment variable of the service with both: one of those that the service's operator listed for it.
+	EnvVariable   string `protobuf:"bytes,3,opt,name=env_variable,json=envVariable,proto3" json:"env_variable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -910,6 +932,13 @@ func (x *ClientCertificate) GetPem() string {
 func (x *ClientCertificate) GetFile() string {
 	if x != nil {
 		return x.File
+	}
+	return ""
+}
+
+func (x *ClientCertificate) GetEnvVariable() string {
+	if x != nil {
+		return x.EnvVariable
 	}
 	return ""
 }
@@ -1017,9 +1046,12 @@ type Proxy struct {
 	PasswordFile string `protobuf:"bytes,5,opt,name=password_file,json=passwordFile,proto3" json:"password_file,omitempty"`
 	// Hosts that are reached without the proxy: a name (`login.example.com`), a domain with all names below it (`.example.com`), an
 	// address or a block of addresses (`10.0.0.0/8`), each with `:PORT` where only one port is meant.
-	Exceptions    []string `protobuf:"bytes,6,rep,name=exceptions,proto3" json:"exceptions,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Exceptions []string `protobuf:"bytes,6,rep,name=exceptions,proto3" json:"exceptions,omitempty"`
+	// An environment variable of the service with the password: one of those that the service's operator listed for it. It goes with a
+	// proxy that the operator allowed as an endpoint, as password_file does.
+	PasswordEnvVariable string `protobuf:"bytes,7,opt,name=password_env_variable,json=passwordEnvVariable,proto3" json:"password_env_variable,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *Proxy) Reset() {
@@ -1092,6 +1124,13 @@ func (x *Proxy) GetExceptions() []string {
 		return x.Exceptions
 	}
 	return nil
+}
+
+func (x *Proxy) GetPasswordEnvVariable() string {
+	if x != nil {
+		return x.PasswordEnvVariable
+	}
+	return ""
 }
 
 // Trust is what an integration trusts besides the authorities of the system and of the service: such as that of a proxy that
@@ -1713,7 +1752,7 @@ var File_defender_integration_v1_integration_proto protoreflect.FileDescriptor
 
 const file_defender_integration_v1_integration_proto_rawDesc = "" +
 	"\n" +
-	")defender/integration/v1/integration.proto\x12\x17defender.integration.v1\x1a\x1bbuf/validate/validate.proto\x1a*defender/integration/v1/connectivity.proto\x1a$defender/integration/v1/errors.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa6\n" +
+	")defender/integration/v1/integration.proto\x12\x17defender.integration.v1\x1a\x1bbuf/validate/validate.proto\x1a*defender/integration/v1/connectivity.proto\x1a$defender/integration/v1/errors.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc5\n" +
 	"\n" +
 	"\vIntegration\x12\xe9\x01\n" +
 	"\x0eintegration_id\x18\x01 \x01(\tB\xc1\x01\xbaH\xbd\x01\xba\x01\xb9\x01\n" +
@@ -1736,7 +1775,9 @@ const file_defender_integration_v1_integration_proto_rawDesc = "" +
 	"updateTime\x12B\n" +
 	"\x06status\x18\x0e \x01(\v2*.defender.integration.v1.IntegrationStatusR\x06status\x124\n" +
 	"\x05proxy\x18\x0f \x01(\v2\x1e.defender.integration.v1.ProxyR\x05proxy\x124\n" +
-	"\x05trust\x18\x10 \x01(\v2\x1e.defender.integration.v1.TrustR\x05trust\"\xd2\x02\n" +
+	"\x05trust\x18\x10 \x01(\v2\x1e.defender.integration.v1.TrustR\x05trust\x12\x1d\n" +
+	"\n" +
+	"managed_by\x18\x11 \x01(\tR\tmanagedBy\"\xd2\x02\n" +
 	"\bEndpoint\x12\x9d\x01\n" +
 	"\x04host\x18\x01 \x01(\tB\x88\x01\xbaH\x84\x01\xba\x01\x80\x01\n" +
 	"\rendpoint.host\x12?must be a host name or IP address, without scheme, port or path\x1a.this == '' || this.isHostname() || this.isIp()R\x04host\x12\x1f\n" +
@@ -1761,19 +1802,21 @@ const file_defender_integration_v1_integration_proto_rawDesc = "" +
 	"\x18authentication.client_id\x12Cclient_id is required, but for the system-assigned managed identity\x1a2this.client_id != '' || has(this.managed_identity)\x1a\xb6\x01\n" +
 	" authentication.scope_or_resource\x12ieither scope (for the v2.0 token endpoint) or resource (for the v1 token endpoint) can be given, not both\x1a'this.scope == '' || this.resource == ''B\x13\n" +
 	"\n" +
-	"credential\x12\x05\xbaH\x02\b\x01\"\xc5\x01\n" +
+	"credential\x12\x05\xbaH\x02\b\x01\"\xc2\x02\n" +
 	"\fClientSecret\x12!\n" +
 	"\x05value\x18\x01 \x01(\tB\v\xbaH\x05r\x03\x18\x80\b\x80\x01\x01R\x05value\x12\x1c\n" +
-	"\x04file\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\x04file:t\xbaHq\x1ao\n" +
-	"\x1bclient_secret.value_or_file\x12+either value or file can be given, not both\x1a#this.value == '' || this.file == ''\"\xc6\x01\n" +
+	"\x04file\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\x04file\x12K\n" +
+	"\fenv_variable\x18\x03 \x01(\tB(\xbaH%r#2!^([A-Za-z_][A-Za-z0-9_]{0,127})?$R\venvVariable:\xa3\x01\xbaH\x9f\x01\x1a\x9c\x01\n" +
+	"\x18client_secret.one_source\x125only one of value, file and env_variable can be given\x1aI[this.value, this.file, this.env_variable].filter(s, s != '').size() <= 1\"\xc5\x02\n" +
 	"\x11ClientCertificate\x12\x1e\n" +
 	"\x03pem\x18\x01 \x01(\tB\f\xbaH\x06r\x04\x18\x80\x80\x04\x80\x01\x01R\x03pem\x12\x1c\n" +
-	"\x04file\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\x04file:s\xbaHp\x1an\n" +
-	"\x1eclient_certificate.pem_or_file\x12)either pem or file can be given, not both\x1a!this.pem == '' || this.file == ''\";\n" +
+	"\x04file\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\x04file\x12K\n" +
+	"\fenv_variable\x18\x03 \x01(\tB(\xbaH%r#2!^([A-Za-z_][A-Za-z0-9_]{0,127})?$R\venvVariable:\xa4\x01\xbaH\xa0\x01\x1a\x9d\x01\n" +
+	"\x1dclient_certificate.one_source\x123only one of pem, file and env_variable can be given\x1aG[this.pem, this.file, this.env_variable].filter(s, s != '').size() <= 1\";\n" +
 	"\x10WorkloadIdentity\x12'\n" +
 	"\n" +
 	"token_file\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\ttokenFile\"\x11\n" +
-	"\x0fManagedIdentity\"\xb4\x06\n" +
+	"\x0fManagedIdentity\"\xf5\a\n" +
 	"\x05Proxy\x12\xfd\x01\n" +
 	"\x03url\x18\x01 \x01(\tB\xea\x01\xbaH\xe6\x01\xba\x01\xdd\x01\n" +
 	"\tproxy.url\x12|must be http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT, without user and password: those have fields of their own\x1aRthis == '' || (this.isUri() && this.matches('^(http|https|socks5)://[^/?#@]+/?$'))r\x03\x18\x80\x04R\x03url\x12\x16\n" +
@@ -1783,10 +1826,11 @@ const file_defender_integration_v1_integration_proto_rawDesc = "" +
 	"\rpassword_file\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\fpasswordFile\x12<\n" +
 	"\n" +
 	"exceptions\x18\x06 \x03(\tB\x1c\xbaH\x19\x92\x01\x16\x10d\"\x12r\x10\x10\x01\x18\xff\x012\t^[^\\s,]+$R\n" +
-	"exceptions:\xd6\x02\xbaH\xd2\x02\x1aR\n" +
-	"\x13proxy.url_or_direct\x12\x1agive either url, or direct\x1a\x1f(this.url != '') != this.direct\x1a\x82\x01\n" +
-	"\x16proxy.password_or_file\x127either password or password_file can be given, not both\x1a/this.password == '' || this.password_file == ''\x1aw\n" +
-	"\x0eproxy.username\x12\x1ba password needs a username\x1aHthis.username != '' || (this.password == '' && this.password_file == '')\"\xb5\x01\n" +
+	"exceptions\x12\\\n" +
+	"\x15password_env_variable\x18\a \x01(\tB(\xbaH%r#2!^([A-Za-z_][A-Za-z0-9_]{0,127})?$R\x13passwordEnvVariable:\xb9\x03\xbaH\xb5\x03\x1aR\n" +
+	"\x13proxy.url_or_direct\x12\x1agive either url, or direct\x1a\x1f(this.url != '') != this.direct\x1a\xc0\x01\n" +
+	"\x12proxy.one_password\x12Jonly one of password, password_file and password_env_variable can be given\x1a^[this.password, this.password_file, this.password_env_variable].filter(s, s != '').size() <= 1\x1a\x9b\x01\n" +
+	"\x0eproxy.username\x12\x1ba password needs a username\x1althis.username != '' || (this.password == '' && this.password_file == '' && this.password_env_variable == '')\"\xb5\x01\n" +
 	"\x05Trust\x12 \n" +
 	"\x06ca_pem\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x10R\x05caPem\x12!\n" +
 	"\aca_file\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\x06caFile:g\xbaHd\x1ab\n" +

@@ -38,34 +38,41 @@ const (
 //
 // Every call may fail with INTERNAL (a fault of this service; the log has it under the request id of the header
 // `x-request-id`), UNAVAILABLE (the store does not answer, or the server drains; RetryInfo says when to come again) and
-// DEADLINE_EXCEEDED or CANCELLED by the caller's own will. Every failure but these last two carries an ErrorInfo with an
+// DEADLINE_EXCEEDED or CANCELLED by the caller's own will, and with UNAUTHENTICATED, PERMISSION_DENIED and RESOURCE_EXHAUSTED by
+// what the service's operator allows the caller. Every failure but DEADLINE_EXCEEDED and CANCELLED carries an ErrorInfo with an
 // ErrorReason.
+//
+// Who may call: the role `reader` the streams and what only reads (StreamAlerts, GetIntegration, ListIntegrations, ListEndpoints),
+// the role `operator` those that change something or make the service call out (RegisterIntegration, UpdateIntegration,
+// DeleteIntegration, TestConnectivity) and what only reads; each for the integrations that the operator's policy names.
 type IntegrationServiceClient interface {
 	// RegisterIntegration registers a tenant. Collecting begins at once, in the background: nothing is called at Microsoft before
 	// this call returns. Registering the same settings under the same id again returns what is there, so the call can be
 	// repeated safely.
 	//
 	// Codes: INVALID_ARGUMENT (a field is not valid), ALREADY_EXISTS (the id is taken by other settings), FAILED_PRECONDITION (the
-	// service's operator does not allow that host).
+	// service's operator does not allow that host; the service's configuration manages that id).
 	RegisterIntegration(ctx context.Context, in *RegisterIntegrationRequest, opts ...grpc.CallOption) (*RegisterIntegrationResponse, error)
 	// GetIntegration returns an integration with its status, without its secrets.
 	//
 	// Codes: INVALID_ARGUMENT, NOT_FOUND.
 	GetIntegration(ctx context.Context, in *GetIntegrationRequest, opts ...grpc.CallOption) (*GetIntegrationResponse, error)
 	// ListIntegrations returns the integrations in the order of their ids, a page at a time. One that is registered or deleted
-	// between two pages may or may not be in them; every other is, once.
+	// between two pages may or may not be in them; every other that the caller may read is, once.
 	//
 	// Codes: INVALID_ARGUMENT (also for a page token that cannot be read).
 	ListIntegrations(ctx context.Context, in *ListIntegrationsRequest, opts ...grpc.CallOption) (*ListIntegrationsResponse, error)
 	// UpdateIntegration changes the fields that the mask names; pausing is an update. Streams go on. The journal stays.
 	//
 	// Codes: INVALID_ARGUMENT (also for a field that never changes), NOT_FOUND, ABORTED (the etag is not the current one),
-	// FAILED_PRECONDITION (a changed host or authorization URL without the credentials; a host that is not allowed).
+	// FAILED_PRECONDITION (a changed host or authorization URL without the credentials; a host that is not allowed; an integration that
+	// the service's configuration manages).
 	UpdateIntegration(ctx context.Context, in *UpdateIntegrationRequest, opts ...grpc.CallOption) (*UpdateIntegrationResponse, error)
 	// DeleteIntegration deletes an integration with its journal. Its streams end with NOT_FOUND. An integration that is registered
 	// under the same id later has a new journal, and no token of the old one works.
 	//
-	// Codes: INVALID_ARGUMENT, NOT_FOUND, ABORTED (the etag is not the current one).
+	// Codes: INVALID_ARGUMENT, NOT_FOUND, ABORTED (the etag is not the current one), FAILED_PRECONDITION (the service's configuration
+	// manages it).
 	DeleteIntegration(ctx context.Context, in *DeleteIntegrationRequest, opts ...grpc.CallOption) (*DeleteIntegrationResponse, error)
 	// ListEndpoints returns what Microsoft offers: for each API and cloud the defaults of registering. It calls nothing at
 	// Microsoft.
@@ -200,34 +207,41 @@ type IntegrationService_StreamAlertsClient = grpc.ServerStreamingClient[StreamAl
 //
 // Every call may fail with INTERNAL (a fault of this service; the log has it under the request id of the header
 // `x-request-id`), UNAVAILABLE (the store does not answer, or the server drains; RetryInfo says when to come again) and
-// DEADLINE_EXCEEDED or CANCELLED by the caller's own will. Every failure but these last two carries an ErrorInfo with an
+// DEADLINE_EXCEEDED or CANCELLED by the caller's own will, and with UNAUTHENTICATED, PERMISSION_DENIED and RESOURCE_EXHAUSTED by
+// what the service's operator allows the caller. Every failure but DEADLINE_EXCEEDED and CANCELLED carries an ErrorInfo with an
 // ErrorReason.
+//
+// Who may call: the role `reader` the streams and what only reads (StreamAlerts, GetIntegration, ListIntegrations, ListEndpoints),
+// the role `operator` those that change something or make the service call out (RegisterIntegration, UpdateIntegration,
+// DeleteIntegration, TestConnectivity) and what only reads; each for the integrations that the operator's policy names.
 type IntegrationServiceServer interface {
 	// RegisterIntegration registers a tenant. Collecting begins at once, in the background: nothing is called at Microsoft before
 	// this call returns. Registering the same settings under the same id again returns what is there, so the call can be
 	// repeated safely.
 	//
 	// Codes: INVALID_ARGUMENT (a field is not valid), ALREADY_EXISTS (the id is taken by other settings), FAILED_PRECONDITION (the
-	// service's operator does not allow that host).
+	// service's operator does not allow that host; the service's configuration manages that id).
 	RegisterIntegration(context.Context, *RegisterIntegrationRequest) (*RegisterIntegrationResponse, error)
 	// GetIntegration returns an integration with its status, without its secrets.
 	//
 	// Codes: INVALID_ARGUMENT, NOT_FOUND.
 	GetIntegration(context.Context, *GetIntegrationRequest) (*GetIntegrationResponse, error)
 	// ListIntegrations returns the integrations in the order of their ids, a page at a time. One that is registered or deleted
-	// between two pages may or may not be in them; every other is, once.
+	// between two pages may or may not be in them; every other that the caller may read is, once.
 	//
 	// Codes: INVALID_ARGUMENT (also for a page token that cannot be read).
 	ListIntegrations(context.Context, *ListIntegrationsRequest) (*ListIntegrationsResponse, error)
 	// UpdateIntegration changes the fields that the mask names; pausing is an update. Streams go on. The journal stays.
 	//
 	// Codes: INVALID_ARGUMENT (also for a field that never changes), NOT_FOUND, ABORTED (the etag is not the current one),
-	// FAILED_PRECONDITION (a changed host or authorization URL without the credentials; a host that is not allowed).
+	// FAILED_PRECONDITION (a changed host or authorization URL without the credentials; a host that is not allowed; an integration that
+	// the service's configuration manages).
 	UpdateIntegration(context.Context, *UpdateIntegrationRequest) (*UpdateIntegrationResponse, error)
 	// DeleteIntegration deletes an integration with its journal. Its streams end with NOT_FOUND. An integration that is registered
 	// under the same id later has a new journal, and no token of the old one works.
 	//
-	// Codes: INVALID_ARGUMENT, NOT_FOUND, ABORTED (the etag is not the current one).
+	// Codes: INVALID_ARGUMENT, NOT_FOUND, ABORTED (the etag is not the current one), FAILED_PRECONDITION (the service's configuration
+	// manages it).
 	DeleteIntegration(context.Context, *DeleteIntegrationRequest) (*DeleteIntegrationResponse, error)
 	// ListEndpoints returns what Microsoft offers: for each API and cloud the defaults of registering. It calls nothing at
 	// Microsoft.
