@@ -12,37 +12,41 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/protoadapt"
 
 	"defender-integration/client"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
 
-func TestOnlyTwoCodesAreRetried(t *testing.T) {
+// UNAVAILABLE is retried whatever else it says, RESOURCE_EXHAUSTED where it says when to come again, and nothing else is.
+func TestWhatIsRetried(t *testing.T) {
 	for code := codes.Canceled; code <= codes.Unauthenticated; code++ {
-		t.Run(code.String(), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				f, conn := start(t, func(_ context.Context, call int, _ *integrationv1.StreamAlertsRequest, send sendFunc) error {
-					if call == 1 {
-						return failed(code, integrationv1.ErrorReason_ERROR_REASON_INTERNAL, nil)
-					}
-					send(completed("t1"))
-					return nil
-				})
-				_, err := take(t.Context(), client.New(conn).Alerts(request), always, never)
-				want := 1
-				if code == codes.Unavailable || code == codes.ResourceExhausted {
-					want = 2
-					if err != nil {
+		for name, details := range map[string][]protoadapt.MessageV1{"": nil, " with RetryInfo": {retryIn(time.Second)}} {
+			t.Run(code.String()+name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					f, conn := start(t, func(_ context.Context, call int, _ *integrationv1.StreamAlertsRequest, send sendFunc) error {
+						if call == 1 {
+							return failed(code, integrationv1.ErrorReason_ERROR_REASON_CALLER_LIMIT, nil, details...)
+						}
+						send(completed("t1"))
+						return nil
+					})
+					_, err := take(t.Context(), client.New(conn).Alerts(request), always, never)
+					want := 1
+					if code == codes.Unavailable || code == codes.ResourceExhausted && details != nil {
+						want = 2
+						if err != nil {
+							t.Errorf("error %v", err)
+						}
+					} else if status.Code(err) != code || client.Reason(err) != integrationv1.ErrorReason_ERROR_REASON_CALLER_LIMIT {
 						t.Errorf("error %v", err)
 					}
-				} else if status.Code(err) != code || client.Reason(err) != integrationv1.ErrorReason_ERROR_REASON_INTERNAL {
-					t.Errorf("error %v", err)
-				}
-				if got := len(f.tokens()); got != want {
-					t.Errorf("%d calls, want %d", got, want)
-				}
+					if got := len(f.tokens()); got != want {
+						t.Errorf("%d calls, want %d", got, want)
+					}
+				})
 			})
-		})
+		}
 	}
 }
 

@@ -79,9 +79,9 @@ func (s *Stream) Acknowledged() string {
 //
 //   - a *[TokenError] where the service refuses the resume token, at the start or after a reconnection: nothing is ever begun
 //     anew in silence;
-//   - the status of the call where its code is neither UNAVAILABLE nor RESOURCE_EXHAUSTED (as where events were left unread for too
-//     long), which are retried, without end, after
-//     the time that the server names or a growing one;
+//   - the status of the call, but where its code is UNAVAILABLE, or RESOURCE_EXHAUSTED with a RetryInfo (as where events were left unread
+//     for too long, or the service's operator allows no more streams): these are retried, without end, after the time that the server
+//     names or a growing one. RESOURCE_EXHAUSTED without one is a request that can never succeed, as where it is too large;
 //   - [ErrEndedEarly];
 //   - the error of ctx.
 //

@@ -46,19 +46,23 @@ func (w *wait) next(err error) time.Duration {
 }
 
 // askedWait returns the delay of the error's RetryInfo, zero where it has none.
-func askedWait(err error) time.Duration {
+func askedWait(err error) time.Duration { return retryInfo(err).GetRetryDelay().AsDuration() }
+
+// retryInfo returns the error's RetryInfo, nil where it has none.
+func retryInfo(err error) *errdetails.RetryInfo {
 	for _, detail := range status.Convert(err).Details() {
 		if info, ok := detail.(*errdetails.RetryInfo); ok {
-			return info.GetRetryDelay().AsDuration()
+			return info
 		}
 	}
-	return 0
+	return nil
 }
 
-// retryable says that the error passes by itself.
+// retryable says that the error passes by itself. UNAVAILABLE does, whoever says so. RESOURCE_EXHAUSTED does where it says when: what a
+// request can never have, as where it is too large, is exhausted for good.
 func retryable(err error) bool {
 	code := status.Code(err)
-	return code == codes.Unavailable || code == codes.ResourceExhausted
+	return code == codes.Unavailable || code == codes.ResourceExhausted && retryInfo(err) != nil
 }
 
 // sleep waits, or returns the cause of the context's end.
