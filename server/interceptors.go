@@ -34,6 +34,7 @@ type chainInput struct {
 	validator protovalidate.Validator
 	// unreadLimit is how long a caller may leave a stream unread.
 	unreadLimit time.Duration
+	limits      Limits
 }
 
 // chain is the one list of interceptors, the outermost first.
@@ -57,6 +58,9 @@ func chain(in chainInput) []interceptor {
 		recoverPanics(in.logger, in.metrics.panics),
 		// Before anything reads the request: who may not call learns nothing of what is valid.
 		enforce(in.policies),
+		// Inside the policy, so that who may not call takes nothing away from those who may; before the validation, which costs more than
+		// to refuse.
+		limit(newLimiter(in.limits, in.metrics)),
 		// Last: a handler sees only requests that follow the rules. Only our own messages have any.
 		only(validateRequests(in.validator), isOurs),
 	}

@@ -21,6 +21,9 @@ type metrics struct {
 	// unread counts the streams that were ended since their caller did not read, cut the connections that were closed since their
 	// caller did not read on.
 	unread, cut prometheus.Counter
+	// streams is how many streams are open, refused counts what was refused since a limit was reached, by limit and scope.
+	streams prometheus.Gauge
+	refused *prometheus.CounterVec
 }
 
 // newMetrics makes the server's metrics and registers them.
@@ -34,8 +37,21 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 		unread: counter("defender_integration_streams_unread_total", "Streams that were ended since their caller left them unread."),
 		cut: counter("defender_integration_connections_unread_total",
 			"Connections that were closed since a stream had ended and stayed unread."),
+		streams: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "defender_integration_streams_open", Help: "Streams that are open: of alerts, and of reflection.",
+		}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "defender_integration_refused_total",
+			Help: "Calls, streams and requests that were refused since a limit (streams, calls, request_bytes) of one caller, or of all (server), was reached.",
+		}, []string{"limit", "scope"}),
 	}
-	return m, errors.Join(registry.Register(m.calls), registry.Register(m.panics), registry.Register(m.unread), registry.Register(m.cut))
+	for limit, scopes := range limitScopes() {
+		for _, scope := range scopes {
+			m.refused.WithLabelValues(string(limit), string(scope)) // so that a rate sees the first refusal
+		}
+	}
+	return m, errors.Join(registry.Register(m.calls), registry.Register(m.panics), registry.Register(m.unread), registry.Register(m.cut),
+		registry.Register(m.streams), registry.Register(m.refused))
 }
 
 // serveMetrics serves the registry over HTTP under /metrics until ctx ends.

@@ -26,8 +26,6 @@ import (
 
 // The limits of a connection. Windows and buffers stay at gRPC's defaults: measured, tuning them gained nothing.
 const (
-	// maxRequestSize is the largest request, in bytes: a valid one with 1,000 Actors that are full of names and addresses has 6 MB.
-	maxRequestSize = 8 << 20
 	// maxHeaderSize is the largest list of request headers, in bytes.
 	maxHeaderSize = 16 << 10
 	// maxStreams is how many calls one connection may have open: one whose client stopped reading holds some 50 KB until it is
@@ -74,6 +72,8 @@ type Options struct {
 	DrainTimeout time.Duration
 	// UnreadLimit is how long a caller may leave a stream unread before it is ended. Default: 2 minutes.
 	UnreadLimit time.Duration
+	// Limits are what callers may take. Default: there are none.
+	Limits Limits
 }
 
 // Server is the gRPC server with its listeners, which listen from the beginning. Serve serves them; a Server that is not served is
@@ -121,7 +121,7 @@ func New(options Options) (*Server, error) {
 	link := &transport{}
 	settings := chained(chain(chainInput{
 		logger: options.Logger, metrics: metrics, policies: policies, draining: draining, validator: validator,
-		unreadLimit: options.UnreadLimit,
+		unreadLimit: options.UnreadLimit, limits: options.Limits,
 	}))
 	if tlsConfig != nil {
 		link.tls = credentials.NewTLS(tlsConfig)
@@ -130,7 +130,7 @@ func New(options Options) (*Server, error) {
 	settings = append(settings,
 		grpc.Creds(link),
 		grpc.ForceServerCodecV2(codec{encoding.GetCodecV2(encodingproto.Name)}),
-		grpc.MaxRecvMsgSize(maxRequestSize),
+		grpc.MaxRecvMsgSize(MaxRequestBytes),
 		grpc.MaxHeaderListSize(maxHeaderSize),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.ConnectionTimeout(handshakeTimeout),

@@ -58,6 +58,8 @@ func TestUsageErrors(t *testing.T) {
 		"no value":        {[]string{"serve", "--listen"}, nil, "flag needs an argument"},
 		"a duration":      {[]string{"serve", "--poll-fast", "soon"}, nil, `invalid value "soon" for flag -poll-fast`},
 		"no time at all":  {[]string{"serve", "--poll-fast", "0s"}, nil, "--poll-fast is 0s and must be more than nothing"},
+		"streams":         {[]string{"serve", "--max-streams", "-1"}, nil, "--max-streams is -1 and must be a number from 0 on"},
+		"a huge request":  {[]string{"serve", "--max-request-bytes", "99999999"}, nil, "--max-request-bytes is 99999999"},
 		"fast and slow":   {[]string{"serve", "--poll-fast", "2m"}, nil, "--poll-fast (2m0s) must not be longer than --poll-slow (1m0s)"},
 		"retries":         {[]string{"serve", "--retry-min", "2m"}, nil, "--retry-min (2m0s) must not be longer than --retry-max (1m0s)"},
 		"a mode":          {[]string{"serve", "--unix-socket-mode", "888"}, nil, "octal digits, such as 0660"},

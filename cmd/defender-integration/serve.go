@@ -62,9 +62,24 @@ func (f *serveFlags) listening(flags *flagSet) {
 	flags.StringVar(&f.server.MetricsAddress, "metrics-address", "127.0.0.1:9464",
 		"serve metrics for Prometheus at http://`address`/metrics, in clear and to anyone who reaches it; \"none\": do not")
 	flags.DurationVar(&f.server.DrainTimeout, "drain-timeout", 15*time.Second, "how long calls have to end once the server is told to stop")
+	f.limiting(flags)
 	flags.DurationVar(&f.server.UnreadLimit, "unread-limit", 2*time.Minute,
 		"end a stream of which nothing has left for this long, since its client does not read. Where the client does not read on then, its\n"+
 			"connection is closed")
+}
+
+// limiting declares the flags of what callers may take.
+func (f *serveFlags) limiting(flags *flagSet) {
+	l := &f.server.Limits
+	*l = server.DefaultLimits()
+	flags.IntVar(&l.Streams, "max-streams", l.Streams, "let all callers together have so many `streams` open; 0: any number")
+	flags.IntVar(&l.StreamsPerCaller, "max-streams-per-caller", l.StreamsPerCaller, "let each caller have so many `streams` open; 0: any number")
+	flags.Float64Var(&l.CallsPerSecond, "calls-per-second", l.CallsPerSecond,
+		"let all callers together make so many `calls` in a second, streams apart; 0: any number")
+	flags.Float64Var(&l.CallsPerSecondPerCaller, "calls-per-second-per-caller", l.CallsPerSecondPerCaller,
+		"let each caller make so many `calls` in a second, streams apart; 0: any number")
+	flags.IntVar(&l.RequestBytes, "max-request-bytes", l.RequestBytes,
+		fmt.Sprintf("refuse requests of more `bytes`; 0: those of more than %d, which are not even read", server.MaxRequestBytes))
 }
 
 // keeping declares the flags of the store.
@@ -138,6 +153,9 @@ func (f *serveFlags) options() (app.Options, error) {
 		if flag.value <= 0 {
 			return app.Options{}, usagef("--%s is %s and must be more than nothing", flag.name, flag.value)
 		}
+	}
+	if err := f.server.Limits.Check(); err != nil {
+		return app.Options{}, usagef("%v", err)
 	}
 	if c.FastInterval > c.SlowInterval {
 		return app.Options{}, usagef("--poll-fast (%s) must not be longer than --poll-slow (%s)", c.FastInterval, c.SlowInterval)

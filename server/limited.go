@@ -1,0 +1,62 @@
+package server
+
+import (
+	"context"
+	"strings"
+
+	"google.golang.org/grpc"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/protobuf/proto"
+)
+
+// isProbe says whether a method belongs to the health service. It is never limited: a server whose callers are at their limits is well,
+// and who restarts it for that makes it worse.
+func isProbe(method string) bool {
+	return strings.HasPrefix(method, "/"+healthv1.Health_ServiceDesc.ServiceName+"/")
+}
+
+// limit refuses what is more than callers may take.
+func limit(l *limiter) interceptor {
+	return only(interceptor{
+		unary: func(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+			if err := l.call(callerFrom(ctx).name); err != nil {
+				return nil, err
+			}
+			if err := l.sized(request); err != nil {
+				return nil, err
+			}
+			return handler(ctx, request)
+		},
+		stream: func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+			own, err := l.openStream(callerFrom(stream.Context()).name)
+			if err != nil {
+				return err
+			}
+			defer l.closeStream(own)
+			return handler(srv, &sizedStream{ServerStream: stream, limiter: l})
+		},
+	}, func(method string) bool { return !isProbe(method) })
+}
+
+// sized returns why a request is too large; nil where it is not. It takes any request: what is no message of protobuf is refused later.
+// What is larger than [MaxRequestBytes] never comes here: gRPC refuses it in its own words, without a reason of ours.
+func (l *limiter) sized(request any) error {
+	if message, ok := request.(proto.Message); ok {
+		return l.request(proto.Size(message))
+	}
+	return nil
+}
+
+// sizedStream is a stream whose caller's messages have a limit.
+type sizedStream struct {
+	grpc.ServerStream
+	limiter *limiter
+}
+
+// RecvMsg receives a message that is not too large.
+func (s *sizedStream) RecvMsg(message any) error {
+	if err := s.ServerStream.RecvMsg(message); err != nil {
+		return err
+	}
+	return s.limiter.sized(message)
+}
