@@ -145,16 +145,24 @@ func (s *JetStream) Ledger(ctx context.Context, key string) (*storev1.Ledger, ui
 	}
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
-	stored, err := s.ledgers.Get(ctx, key)
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		ledger, err := decodeLedger(key, nil)
-		return ledger, 0, err
-	}
+	value, revision, err := valueOf(ctx, s.ledgers, key)
 	if err != nil {
 		return nil, 0, unavailable(err)
 	}
-	ledger, err := decodeLedger(key, stored.Value())
-	return ledger, stored.Revision(), err
+	ledger, err := decodeLedger(key, value)
+	return ledger, revision, err
+}
+
+// valueOf returns what a key has, and its revision; nothing with revision 0 where it has none.
+func valueOf(ctx context.Context, bucket jetstream.KeyValue, key string) ([]byte, uint64, error) {
+	stored, err := bucket.Get(ctx, key)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return nil, 0, nil
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	return stored.Value(), stored.Revision(), nil
 }
 
 // PutLedger implements Ledgers.
@@ -163,7 +171,11 @@ func (s *JetStream) PutLedger(ctx context.Context, key string, ledger *storev1.L
 	if err != nil {
 		return 0, err
 	}
-	var updated uint64
+	return s.putLedger(ctx, key, value, revision)
+}
+
+// putLedger is PutLedger for an encoded value.
+func (s *JetStream) putLedger(ctx context.Context, key string, value []byte, revision uint64) (updated uint64, err error) {
 	err = s.write(ctx, func(ctx context.Context) (err error) {
 		updated, err = compareAndSet(ctx, s.ledgers, key, value, revision)
 		return err

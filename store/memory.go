@@ -314,6 +314,11 @@ func (m *Memory) PutLedger(ctx context.Context, key string, ledger *storev1.Ledg
 	if err != nil {
 		return 0, err
 	}
+	return m.putLedger(ctx, key, value, revision)
+}
+
+// putLedger is PutLedger for an encoded value.
+func (m *Memory) putLedger(ctx context.Context, key string, value []byte, revision uint64) (uint64, error) {
 	m.data.mu.Lock()
 	defer m.data.mu.Unlock()
 	if err := m.usable(ctx); err != nil {

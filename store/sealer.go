@@ -1,16 +1,11 @@
 package store
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
 
 	"github.com/tink-crypto/tink-go/v2/aead"
-	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
 	"github.com/tink-crypto/tink-go/v2/keyset"
 	"github.com/tink-crypto/tink-go/v2/tink"
 	"google.golang.org/protobuf/proto"
@@ -25,13 +20,13 @@ var (
 	ErrNoKey = errors.New("the sealing key's file is missing")
 )
 
-// maxKeyFile bounds what is read of a key file, in bytes. One key takes about 250.
-const maxKeyFile = 64 << 10
-
 // Sealer seals secrets before they are stored, so that a copy of the data directory or of the cluster is of no use without the
-// key's file: AES-256-GCM, with a Tink keyset in JSON. It is safe for concurrent use.
+// key's file: AES-256-GCM, with a Tink keyset in JSON. The file may hold several keys: the keyset's primary one seals, each of them opens.
+// It is safe for concurrent use.
 type Sealer struct {
 	aead tink.AEAD
+	// primary is the keyset's key that seals, by its id.
+	primary uint32
 }
 
 // OpenSealer reads the key from the file at path. Where there is no file and create is set, it makes one with a new key, mode 0600;
@@ -53,11 +48,23 @@ func OpenSealer(path string, create bool) (*Sealer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the sealing key: %w", err)
 	}
-	primitive, err := aead.New(handle)
+	sealer, err := newSealer(handle)
 	if err != nil {
 		return nil, fmt.Errorf("the sealing key in %s: %w", path, err)
 	}
-	return &Sealer{aead: primitive}, nil
+	return sealer, nil
+}
+
+func newSealer(handle *keyset.Handle) (*Sealer, error) {
+	primitive, err := aead.New(handle)
+	if err != nil {
+		return nil, err
+	}
+	primary, err := handle.Primary()
+	if err != nil {
+		return nil, err
+	}
+	return &Sealer{aead: primitive, primary: primary.KeyID()}, nil
 }
 
 // Seal returns the secrets encrypted. They can be opened only with the same uid, so that sealed secrets that are moved to another
@@ -85,62 +92,4 @@ func (s *Sealer) Open(sealed []byte, uid string) (*storev1.Secrets, error) {
 		return nil, errors.New("the opened secrets cannot be decoded")
 	}
 	return secrets, nil
-}
-
-// readKey reads a key file, after its mode is found good.
-func readKey(path string) (*keyset.Handle, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = file.Close() }()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if open := info.Mode().Perm() & 0o077; open != 0 {
-		return nil, fmt.Errorf("%s has mode %04o and can be read by others than its owner: run chmod 600 on it", path, info.Mode().Perm())
-	}
-	handle, err := insecurecleartextkeyset.Read(keyset.NewJSONReader(io.LimitReader(file, maxKeyFile)))
-	if err != nil {
-		// The cause could quote the file.
-		return nil, fmt.Errorf("%s is not a Tink keyset in JSON", path)
-	}
-	return handle, nil
-}
-
-// makeKey writes a new key to path, whole and durable or not at all, and never over a file that another process made meanwhile.
-func makeKey(path string) error {
-	handle, err := keyset.NewHandle(aead.AES256GCMKeyTemplate())
-	if err != nil {
-		return err
-	}
-	var content bytes.Buffer
-	if err := insecurecleartextkeyset.Write(handle, keyset.NewJSONWriter(&content)); err != nil {
-		return err
-	}
-	dir := filepath.Dir(path)
-	file, err := os.CreateTemp(dir, ".key-*") // With mode 0600.
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(file.Name()) }()
-	_, err = file.Write(content.Bytes())
-	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return err
-	}
-	// A link, unlike a renaming, fails where there is a file.
-	if err := os.Link(file.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return syncDir(dir)
-}
-
-// syncDir makes a new name in a directory durable: a key that seals something must not vanish with the power.
-func syncDir(dir string) error {
-	file, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(file.Sync(), file.Close())
 }

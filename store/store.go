@@ -47,6 +47,7 @@ type Store interface {
 	Registry
 	Ledgers
 	Tests
+	Seals
 
 	// Journal opens the journal that uid names, and makes it where there is none.
 	Journal(ctx context.Context, uid string) (Journal, error)

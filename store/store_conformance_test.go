@@ -39,6 +39,7 @@ var conformance = []struct {
 	{"RecentEntriesOfOneJournal", testRecentIsOfOneJournal},
 	{"Fencing", testFencing},
 	{"RecoverTakesTheRest", testRecoverTakesTheRest},
+	{"SealMark", testSealMark},
 	{"DeleteJournal", testDeleteJournal},
 	{"DeleteJournalOfAnother", testDeleteAcross},
 	{"Reopen", testReopen},

@@ -25,6 +25,9 @@ const (
 	Trim = "trim"
 	// Purge is when that checkpoint was saved, or found at start, and the entries before it are about to be dropped.
 	Purge = "purge"
+	// Key is when other sealing keys are about to be put into the key file, Reseal when secrets that another key sealed are.
+	Key    = "key"
+	Reseal = "reseal"
 )
 
 // The parent passes two pipes: it reads the points from the one and answers each with a byte on the other.

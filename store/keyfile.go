@@ -1,0 +1,128 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/tink-crypto/tink-go/v2/aead"
+	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
+	"github.com/tink-crypto/tink-go/v2/keyset"
+
+	"defender-integration/internal/announce"
+)
+
+// maxKeyFile bounds what is read of a key file, in bytes. One key takes about 250.
+const maxKeyFile = 64 << 10
+
+// readKey reads a key file, after its mode is found good.
+func readKey(path string) (*keyset.Handle, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if open := info.Mode().Perm() & 0o077; open != 0 {
+		return nil, fmt.Errorf("%s has mode %04o and can be read by others than its owner: run chmod 600 on it", path, info.Mode().Perm())
+	}
+	handle, err := insecurecleartextkeyset.Read(keyset.NewJSONReader(io.LimitReader(file, maxKeyFile)))
+	if err != nil {
+		// The cause could quote the file.
+		return nil, fmt.Errorf("%s is not a Tink keyset in JSON", path)
+	}
+	return handle, nil
+}
+
+// makeKey writes a new key to path, whole and durable or not at all, and never over a file that another process made meanwhile.
+func makeKey(path string) error {
+	handle, err := keyset.NewHandle(aead.AES256GCMKeyTemplate())
+	if err != nil {
+		return err
+	}
+	written, err := writeKeys(path, handle)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.Remove(written) }()
+	// A link, unlike a renaming, fails where there is a file.
+	if err := os.Link(written, path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// replaceKeys puts other keys in the place of those at path, whole and durable: whoever reads the file meanwhile, or after the process
+// was killed at any point, finds the old ones or the new ones.
+func replaceKeys(path string, handle *keyset.Handle) error {
+	// Where path is a link, it is the file behind it that is replaced.
+	path, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return err
+	}
+	// What a process that was killed left beside it holds keys too.
+	if err := removeLeft(path); err != nil {
+		return err
+	}
+	written, err := writeKeys(path, handle)
+	if err != nil {
+		return err
+	}
+	announce.Point(announce.Key)
+	if err := os.Rename(written, path); err != nil {
+		return errors.Join(err, os.Remove(written))
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// temporary begins the names of files that keys are written to before they are in place.
+const temporary = ".key-"
+
+// writeKeys writes keys to a file of their own beside path, with mode 0600 and durable, and returns its name.
+func writeKeys(path string, handle *keyset.Handle) (written string, err error) {
+	var content bytes.Buffer
+	if err := insecurecleartextkeyset.Write(handle, keyset.NewJSONWriter(&content)); err != nil {
+		return "", err
+	}
+	file, err := os.CreateTemp(filepath.Dir(path), temporary+"*") // With mode 0600.
+	if err != nil {
+		return "", err
+	}
+	_, err = file.Write(content.Bytes())
+	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return "", errors.Join(err, os.Remove(file.Name()))
+	}
+	return file.Name(), nil
+}
+
+// removeLeft removes what processes that were killed left beside a key file. A start that makes its first key just now would lose it, and
+// say so.
+func removeLeft(path string) error {
+	left, err := filepath.Glob(filepath.Join(filepath.Dir(path), temporary+"*"))
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, name := range left {
+		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// syncDir makes a new name in a directory durable: a key that seals something must not vanish with the power.
+func syncDir(dir string) error {
+	file, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(file.Sync(), file.Close())
+}
