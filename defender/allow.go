@@ -75,7 +75,7 @@ func (a AllowList) Check(integration *integrationv1.Integration) error {
 			return err
 		}
 	}
-	if err := a.checkPasswordFile(integration.GetProxy()); err != nil {
+	if err := a.checkPassword(integration.GetProxy()); err != nil {
 		return err
 	}
 	if integration.GetDeviceSource().GetEndpoint() == nil {
@@ -84,10 +84,14 @@ func (a AllowList) Check(integration *integrationv1.Integration) error {
 	return a.checkEndpoint("device_source.endpoint", integration.GetDeviceSource().GetEndpoint())
 }
 
-// checkPasswordFile refuses to tell a file of the operator's to a proxy that the operator did not add: the proxy is the caller's to
-// choose, and so is the file, which could be any secret of the folder.
-func (a AllowList) checkPasswordFile(proxy *integrationv1.Proxy) error {
-	if proxy.GetPasswordFile() == "" {
+// checkPassword refuses to tell what is in a file or a variable of the operator's to a proxy that the operator did not add: the proxy
+// is the caller's to choose, and so is the name, which could be that of any secret there.
+func (a AllowList) checkPassword(proxy *integrationv1.Proxy) error {
+	field, kept := "proxy.password_file", "a file"
+	switch {
+	case proxy.GetPasswordEnvVariable() != "":
+		field, kept = "proxy.password_env_variable", "an environment variable"
+	case proxy.GetPasswordFile() == "":
 		return nil
 	}
 	u, err := url.Parse(proxy.GetUrl())
@@ -100,7 +104,7 @@ func (a AllowList) checkPasswordFile(proxy *integrationv1.Proxy) error {
 		return nil
 	}
 	return &NotAllowedError{
-		Field: "proxy.password_file", Endpoint: endpoint + " to be told what is in a file",
+		Field: field, Endpoint: endpoint + " to be told what is in " + kept,
 		Remedy: "give the password itself, or have the service's operator start it with --allow-endpoint " + endpoint,
 	}
 }

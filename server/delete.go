@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	storev1 "defender-integration/gen/defender/integration/store/v1"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 	"defender-integration/server/failure"
 	"defender-integration/store"
@@ -21,12 +22,22 @@ const journalTimeLimit = 30 * time.Second
 func (s *Service) DeleteIntegration(
 	ctx context.Context, request *integrationv1.DeleteIntegrationRequest,
 ) (*integrationv1.DeleteIntegrationResponse, error) {
-	id := request.GetIntegrationId()
-	deleted, err := s.withCurrent(ctx, id, request.GetEtag(), func(current store.Versioned) error {
+	if err := s.delete(ctx, request.GetIntegrationId(), request.GetEtag(), s.unmanaged); err != nil {
+		return nil, err
+	}
+	return &integrationv1.DeleteIntegrationResponse{}, nil
+}
+
+// delete deletes an integration with its journal, unless may returns an error for its record, which it returns then.
+func (s *Service) delete(ctx context.Context, id, etag string, may func(*storev1.Record) error) error {
+	deleted, err := s.withCurrent(ctx, id, etag, func(current store.Versioned) error {
+		if err := may(current.Record); err != nil {
+			return err
+		}
 		return s.Records.DeleteRecord(ctx, id, current.Revision)
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	// The record goes first: with it go its collector and its streams, and no stream sees a journal vanish below an integration
 	// that is there. From here on the caller's going away changes nothing.
@@ -38,7 +49,7 @@ func (s *Service) DeleteIntegration(
 		s.Logger.LogAttrs(ctx, slog.LevelError, "the journal of a deleted integration could not be deleted",
 			slog.String("journal", deleted.Record.GetUid()), slog.String("cause", err.Error()))
 	}
-	return &integrationv1.DeleteIntegrationResponse{}, nil
+	return nil
 }
 
 // withCurrent reads the record of an integration, holds its revision against the etag where the caller gave one, and calls change.

@@ -45,6 +45,7 @@ type harness struct {
 	tests    *fakeTest
 	log      *logBuffer
 	registry *prometheus.Registry
+	service  *server.Service
 	listener *bufconn.Listener
 	// stop ends Serve's context and returns what Serve returned.
 	stop func() error
@@ -53,6 +54,8 @@ type harness struct {
 type harnessOptions struct {
 	allowed []string
 	clear   bool
+	// configured says that integrations are given as configuration.
+	configured bool
 	// change changes the server's options, started is given the server.
 	change  func(*server.Options)
 	started func(*server.Server)
@@ -76,11 +79,13 @@ func newHarness(t *testing.T, options harnessOptions) *harness {
 	logger := slog.New(server.LogHandler(slog.NewJSONHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	service, err := server.NewService(server.ServiceOptions{
 		Records: h.store, Sealer: sealer, Collectors: h.statuses, Streams: h.streams, Logger: logger,
-		Test: h.tests.test, Check: checkSettings, CheckFile: checkFile, Allowed: allowed, Version: "v0.0.0-test",
+		Test: h.tests.test, Version: "v0.0.0-test", Configured: options.configured,
+		Rules: server.Rules{Check: checkSettings, CheckFile: checkFile, CheckVariable: checkVariable, Allowed: allowed},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	h.service = service
 	serverOptions := server.Options{
 		Service: service, Ready: h.store.Ready, Logger: logger, Registry: h.registry, Listener: h.listener,
 	}
@@ -255,6 +260,13 @@ func checkSettings(integration *integrationv1.Integration, secrets *storev1.Secr
 		return nil
 	}
 	return &defender.Error{Problem: &integrationv1.Problem{Message: "The certificate has no private key.", Remedy: "Append it."}}
+}
+
+func checkVariable(name string) error {
+	if name != "LISTED" {
+		return errors.New("did not list it")
+	}
+	return nil
 }
 
 func checkFile(name string) error {

@@ -8,7 +8,6 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"defender-integration/defender"
 	storev1 "defender-integration/gen/defender/integration/store/v1"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 	"defender-integration/server/failure"
@@ -22,16 +21,8 @@ const recordFormat = 1
 func (s *Service) RegisterIntegration(
 	ctx context.Context, request *integrationv1.RegisterIntegrationRequest,
 ) (*integrationv1.RegisterIntegrationResponse, error) {
-	if request.GetIntegration().GetIntegrationId() == "" {
-		return nil, failure.Invalid("integration.integration_id",
-			"must be given: 1 to 63 lower-case letters, digits and hyphens, beginning and ending with a letter or digit")
-	}
-	secrets := secretsOf(request.GetIntegration())
-	settings, err := s.complete(settingsOf(request.GetIntegration()))
+	settings, secrets, err := s.checked(request.GetIntegration())
 	if err != nil {
-		return nil, err
-	}
-	if err := errors.Join(needSecrets(settings, secrets), s.check(settings, secrets)); err != nil {
 		return nil, err
 	}
 	there, err := s.registered(ctx, settings, secrets)
@@ -50,17 +41,8 @@ func (s *Service) RegisterIntegration(
 	return &integrationv1.RegisterIntegrationResponse{Integration: s.shown(ctx, *there)}, nil
 }
 
-// check returns a failure where no connection can be made of settings, whatever is at the other end.
-func (s *Service) check(settings *integrationv1.Integration, secrets *storev1.Secrets) error {
-	err := s.Check(settings, secrets)
-	if wrong, ok := errors.AsType[*defender.Error](err); ok {
-		return failure.Invalid("integration", "%s %s", wrong.Problem.GetMessage(), wrong.Problem.GetRemedy())
-	}
-	return err
-}
-
 // registered returns the record that has the id already, nil where there is none, and a failure where its settings or secrets are
-// others.
+// others, or the configuration manages it.
 func (s *Service) registered(
 	ctx context.Context, settings *integrationv1.Integration, secrets *storev1.Secrets,
 ) (*store.Versioned, error) {
@@ -70,6 +52,9 @@ func (s *Service) registered(
 		return nil, nil
 	}
 	if err != nil {
+		return nil, err
+	}
+	if err := s.unmanaged(record); err != nil {
 		return nil, err
 	}
 	stored, err := s.open(record)
@@ -90,15 +75,10 @@ func (s *Service) registered(
 func (s *Service) create(
 	ctx context.Context, settings *integrationv1.Integration, secrets *storev1.Secrets,
 ) (*store.Versioned, error) {
-	uid := rand.Text()
-	sealed, err := s.Sealer.Seal(secrets, uid)
+	record, err := s.newRecord(settings, secrets)
 	if err != nil {
 		return nil, err
 	}
-	integration := proto.CloneOf(settings)
-	integration.CreateTime = timestamppb.Now()
-	integration.UpdateTime = integration.GetCreateTime()
-	record := &storev1.Record{Format: recordFormat, Uid: uid, Integration: integration, SealedSecrets: sealed}
 	revision, err := s.Records.CreateRecord(ctx, record)
 	if errors.Is(err, store.ErrExists) {
 		there, err := s.registered(ctx, settings, secrets)
@@ -111,4 +91,17 @@ func (s *Service) create(
 		return nil, err
 	}
 	return &store.Versioned{Record: record, Revision: revision}, nil
+}
+
+// newRecord makes a record with a journal of its own, its secrets sealed.
+func (s *Service) newRecord(settings *integrationv1.Integration, secrets *storev1.Secrets) (*storev1.Record, error) {
+	uid := rand.Text()
+	sealed, err := s.Sealer.Seal(secrets, uid)
+	if err != nil {
+		return nil, err
+	}
+	integration := proto.CloneOf(settings)
+	integration.CreateTime = timestamppb.Now()
+	integration.UpdateTime = integration.GetCreateTime()
+	return &storev1.Record{Format: recordFormat, Uid: uid, Integration: integration, SealedSecrets: sealed}, nil
 }

@@ -197,6 +197,26 @@ func TestRegisterRefusals(t *testing.T) {
 		"file out of the folder": {contoso(func(i *integrationv1.Integration) {
 			i.Authentication.Credential = &integrationv1.Authentication_ClientSecret{ClientSecret: &integrationv1.ClientSecret{File: "../key"}}
 		}), codes.InvalidArgument, invalid, "integration.authentication.client_secret.file", []string{"leads out"}},
+		"secret in a file and in a variable": {contoso(func(i *integrationv1.Integration) {
+			i.Authentication.Credential = &integrationv1.Authentication_ClientSecret{ClientSecret: &integrationv1.ClientSecret{File: "f", EnvVariable: "LISTED"}}
+		}), codes.InvalidArgument, invalid, "integration.authentication.client_secret", []string{"only one of"}},
+		"secret in a variable that is not listed": {contoso(func(i *integrationv1.Integration) {
+			i.Authentication.Credential = &integrationv1.Authentication_ClientSecret{ClientSecret: &integrationv1.ClientSecret{EnvVariable: "PATH"}}
+		}), codes.InvalidArgument, invalid, "integration.authentication.client_secret.env_variable", []string{"did not list it"}},
+		"certificate in a variable that is not listed": {contoso(func(i *integrationv1.Integration) {
+			i.Authentication.Credential = &integrationv1.Authentication_ClientCertificate{ClientCertificate: &integrationv1.ClientCertificate{EnvVariable: "PATH"}}
+		}), codes.InvalidArgument, invalid, "integration.authentication.client_certificate.env_variable", []string{"did not list it"}},
+		"password in a variable that is not listed": {contoso(func(i *integrationv1.Integration) {
+			i.Proxy = &integrationv1.Proxy{Url: "https://simulated.test:8080", Username: "we", PasswordEnvVariable: "PATH"}
+		}), codes.InvalidArgument, invalid, "integration.proxy.password_env_variable", []string{"did not list it"}},
+		"trust for a secret in a variable": {contoso(func(i *integrationv1.Integration) {
+			i.Authentication.Credential = &integrationv1.Authentication_ClientSecret{ClientSecret: &integrationv1.ClientSecret{EnvVariable: "LISTED"}}
+			i.Trust = &integrationv1.Trust{CaPem: "pem"}
+		}), codes.InvalidArgument, invalid, "integration.trust.ca_pem", []string{"an environment variable"}},
+		"trust for a proxy that is told what is in a variable": {contoso(func(i *integrationv1.Integration) {
+			i.Proxy = &integrationv1.Proxy{Url: "https://simulated.test:8080", Username: "we", PasswordEnvVariable: "LISTED"}
+			i.Trust = &integrationv1.Trust{CaPem: "pem"}
+		}), codes.InvalidArgument, invalid, "integration.trust.ca_pem", []string{"password_env_variable"}},
 		"token file out of the folder": {contoso(func(i *integrationv1.Integration) {
 			i.Authentication.Credential = &integrationv1.Authentication_WorkloadIdentity{WorkloadIdentity: &integrationv1.WorkloadIdentity{TokenFile: "../t"}}
 		}), codes.InvalidArgument, invalid, "integration.authentication.workload_identity.token_file", []string{"leads out"}},
@@ -247,6 +267,9 @@ func TestRegisterRefusals(t *testing.T) {
 		"a file for a proxy of nobody's": {contoso(func(i *integrationv1.Integration) {
 			i.Proxy = &integrationv1.Proxy{Url: "http://proxy.test:3128", Username: "we", PasswordFile: "p"}
 		}), codes.FailedPrecondition, notAllowed, "proxy.password_file", []string{"proxy.test:3128", "--allow-endpoint proxy.test:3128"}},
+		"a variable for a proxy of nobody's": {contoso(func(i *integrationv1.Integration) {
+			i.Proxy = &integrationv1.Proxy{Url: "http://proxy.test:3128", Username: "we", PasswordEnvVariable: "LISTED"}
+		}), codes.FailedPrecondition, notAllowed, "proxy.password_env_variable", []string{"proxy.test:3128", "--allow-endpoint proxy.test:3128"}},
 		"HTTP in clear": {contoso(func(i *integrationv1.Integration) {
 			i.Endpoint = &integrationv1.Endpoint{Host: "simulated.test", Port: 8080, Protocol: integrationv1.Protocol_PROTOCOL_HTTP}
 		}), codes.FailedPrecondition, notAllowed, "endpoint.protocol", []string{"--allow-http"}},

@@ -32,7 +32,7 @@ func secretKinds() []secretKind {
 			stored: func(s *storev1.Secrets) *string { return &s.ClientSecret },
 			use: func(i *integrationv1.Integration) string {
 				secret := i.GetAuthentication().GetClientSecret()
-				return useWhere(secret != nil && secret.GetFile() == "")
+				return useWhere(secret != nil && secret.GetFile() == "" && secret.GetEnvVariable() == "")
 			},
 			credential: "a client secret",
 		},
@@ -44,7 +44,7 @@ func secretKinds() []secretKind {
 			stored: func(s *storev1.Secrets) *string { return &s.ClientCertificate },
 			use: func(i *integrationv1.Integration) string {
 				certificate := i.GetAuthentication().GetClientCertificate()
-				return useWhere(certificate != nil && certificate.GetFile() == "")
+				return useWhere(certificate != nil && certificate.GetFile() == "" && certificate.GetEnvVariable() == "")
 			},
 			credential: "a certificate with its private key",
 		},
@@ -54,7 +54,7 @@ func secretKinds() []secretKind {
 			stored: func(s *storev1.Secrets) *string { return &s.ProxyPassword },
 			use: func(i *integrationv1.Integration) string {
 				proxy := i.GetProxy()
-				if proxy.GetUsername() == "" || proxy.GetPasswordFile() != "" {
+				if proxy.GetUsername() == "" || proxy.GetPasswordFile() != "" || proxy.GetPasswordEnvVariable() != "" {
 					return ""
 				}
 				// Who adds an authority could stand in the place of an https:// proxy.
@@ -101,7 +101,7 @@ func needSecrets(settings *integrationv1.Integration, given *storev1.Secrets) er
 
 // missing is the failure of settings without a credential.
 func (k secretKind) missing() error {
-	return failure.Invalid("integration."+k.field, "%s must be given, or the file that it is in", k.credential)
+	return failure.Invalid("integration."+k.field, "%s must be given, or the file or environment variable that it is in", k.credential)
 }
 
 // mergeSecrets returns the secrets of an updated integration: those given, and of the stored ones those that are used as before.
@@ -135,44 +135,4 @@ func required(secret, changed string) error {
 	return failure.New(integrationv1.ErrorReason_ERROR_REASON_CREDENTIALS_REQUIRED,
 		"a change of %s decides where credentials and tokens are sent, so the same request must bring %s, and name it in update_mask",
 		changed, secret).With("field", secret)
-}
-
-// checkFiles returns a failure where a file is named that cannot be one of the folder for secrets. Whether it is there is told when
-// it is used.
-func (s *Service) checkFiles(settings *integrationv1.Integration) error {
-	a, proxy := settings.GetAuthentication(), settings.GetProxy()
-	for _, file := range []struct{ field, name string }{
-		{"authentication.client_secret.file", a.GetClientSecret().GetFile()},
-		{"authentication.client_certificate.file", a.GetClientCertificate().GetFile()},
-		{"authentication.workload_identity.token_file", a.GetWorkloadIdentity().GetTokenFile()},
-		{"proxy.password_file", proxy.GetPasswordFile()},
-		{"trust.ca_file", settings.GetTrust().GetCaFile()},
-	} {
-		if file.name == "" {
-			continue
-		}
-		if err := s.CheckFile(file.name); err != nil {
-			return failure.Invalid("integration."+file.field, "%s", err)
-		}
-	}
-	return nil
-}
-
-// checkTrust returns a failure where a caller adds an authority to a credential that is not the caller's own, but in a file or the
-// service's identity: who adds one could read what is sent.
-func checkTrust(settings *integrationv1.Integration) error {
-	if settings.GetTrust().GetCaPem() == "" {
-		return nil
-	}
-	if settings.GetProxy().GetPasswordFile() != "" {
-		return failure.Invalid("integration.trust.ca_pem",
-			"cannot go with proxy.password_file, which is not the caller's own; put the authority into a file and name it in ca_file")
-	}
-	for _, kind := range secretKinds() {
-		if kind.credential != "" && kind.use(settings) != "" {
-			return nil
-		}
-	}
-	return failure.Invalid("integration.trust.ca_pem",
-		"cannot go with a credential that the request does not bring (a file, or the service's own identity); put the authority into a file and name it in ca_file")
 }

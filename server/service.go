@@ -7,7 +7,6 @@ import (
 
 	"buf.build/go/protovalidate"
 
-	"defender-integration/defender"
 	storev1 "defender-integration/gen/defender/integration/store/v1"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 	"defender-integration/server/failure"
@@ -54,8 +53,9 @@ type Streams interface {
 	Stream(ctx context.Context, request *integrationv1.StreamAlertsRequest, send func(*integrationv1.StreamAlertsResponse) error) error
 }
 
-// ServiceOptions are what a Service is made of. All but Allowed and Version are required.
+// ServiceOptions are what a Service is made of. All but Version and Configured are required.
 type ServiceOptions struct {
+	Rules
 	Records    Records
 	Sealer     Sealer
 	Collectors Collectors
@@ -63,12 +63,9 @@ type ServiceOptions struct {
 	Logger     *slog.Logger
 	// Test tries the links of an integration.
 	Test TestFunc
-	// Check says whether the settings of an integration go together.
-	Check CheckFunc
-	// CheckFile says whether a name can be one of a file in the folder for secrets.
-	CheckFile func(name string) error
-	// Allowed says which hosts an integration may name.
-	Allowed defender.AllowList
+	// Configured says that integrations are given as configuration: what is managed by it cannot be changed over the API. Where it is not
+	// set, a change over the API takes over what a configuration managed before.
+	Configured bool
 	// Version is this service's version, which TestConnectivity tells.
 	Version string
 }
@@ -83,7 +80,7 @@ type Service struct {
 // NewService makes a Service.
 func NewService(options ServiceOptions) (*Service, error) {
 	if options.Records == nil || options.Sealer == nil || options.Collectors == nil || options.Streams == nil ||
-		options.Logger == nil || options.Test == nil || options.Check == nil || options.CheckFile == nil {
+		options.Logger == nil || options.Test == nil || options.Check == nil || options.CheckFile == nil || options.CheckVariable == nil {
 		return nil, errors.New("the service needs records, a sealer, collectors, streams, a logger, a test of connectivity and checks")
 	}
 	validator, err := protovalidate.New()

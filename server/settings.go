@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"regexp"
@@ -13,7 +12,6 @@ import (
 	"defender-integration/defender"
 	storev1 "defender-integration/gen/defender/integration/store/v1"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
-	"defender-integration/server/failure"
 	"defender-integration/store"
 )
 
@@ -27,7 +25,7 @@ func etagOf(revision uint64) string { return strconv.FormatUint(revision, 10) }
 func settingsOf(integration *integrationv1.Integration) *integrationv1.Integration {
 	settings := proto.CloneOf(integration)
 	redact(settings.ProtoReflect())
-	settings.Etag, settings.CreateTime, settings.UpdateTime, settings.Status = "", nil, nil, nil
+	settings.Etag, settings.CreateTime, settings.UpdateTime, settings.Status, settings.ManagedBy = "", nil, nil, nil, ""
 	return settings
 }
 
@@ -77,48 +75,4 @@ func warnings(integration *integrationv1.Integration) []*integrationv1.Problem {
 		}
 	}
 	return all
-}
-
-// complete returns settings with the defaults filled in, and a failure where they do not go together or are not allowed.
-func (s *Service) complete(settings *integrationv1.Integration) (*integrationv1.Integration, error) {
-	if err := checkPolling(settings); err != nil {
-		return nil, err
-	}
-	if retired := defender.Retired(settings.GetApi()); retired != nil {
-		return nil, failure.New(integrationv1.ErrorReason_ERROR_REASON_API_RETIRED, "integration.api: %s", retired.GetNote()).
-			With("api", settings.GetApi().String()).With("successor", retired.GetSuccessor().String())
-	}
-	completed := defender.Complete(settings)
-	found := defender.Find(completed.GetApi(), completed.GetCloud())
-	if found == nil {
-		return nil, failure.Invalid("integration.cloud", "Microsoft does not offer %s in %s; ListEndpoints shows what it offers",
-			completed.GetApi(), completed.GetCloud())
-	}
-	source := completed.GetDeviceSource()
-	if defender.DeviceSourceOf(found, source.GetKind()) == nil {
-		return nil, failure.Invalid("integration.device_source.kind", "%s does not go with %s; ListEndpoints shows what does",
-			source.GetKind(), completed.GetApi())
-	}
-	if source.GetKind() == integrationv1.DeviceSource_KIND_NONE {
-		// Nothing is looked up, so there is no place where.
-		source.Endpoint, source.Scope = nil, ""
-	}
-	if err := errors.Join(s.checkFiles(completed), checkTrust(completed)); err != nil {
-		return nil, err
-	}
-	err := s.Allowed.Check(completed)
-	if refused := (*defender.NotAllowedError)(nil); errors.As(err, &refused) {
-		return nil, failure.New(integrationv1.ErrorReason_ERROR_REASON_ENDPOINT_NOT_ALLOWED,
-			"%s: this service does not allow %s; %s", refused.Field, refused.Endpoint, refused.Remedy).
-			With("field", refused.Field).With("endpoint", refused.Endpoint)
-	}
-	return completed, err
-}
-
-func checkPolling(settings *integrationv1.Integration) error {
-	fast, slow := settings.GetPolling().GetFastInterval(), settings.GetPolling().GetSlowInterval()
-	if fast != nil && slow != nil && fast.AsDuration() > slow.AsDuration() {
-		return failure.Invalid("integration.polling.fast_interval", "must not be longer than slow_interval")
-	}
-	return nil
 }

@@ -34,6 +34,9 @@ func (s *Service) UpdateIntegration(
 	}
 	var response *integrationv1.UpdateIntegrationResponse
 	_, err = s.withCurrent(ctx, given.GetIntegrationId(), given.GetEtag(), func(current store.Versioned) error {
+		if err := s.unmanaged(current.Record); err != nil {
+			return err
+		}
 		updated, err := s.merge(current.Record, given, mask)
 		if err != nil {
 			return err

@@ -324,6 +324,8 @@ func TestUpdateOfSecrets(t *testing.T) {
 		}, "trust", secretPath), "proxy.password", nil},
 		{"the proxy's password in a file", change(withSecret("s2", &integrationv1.Proxy{Url: "http://other.test:3128", Username: "we", PasswordFile: "p"}), "proxy", secretPath), "",
 			&storev1.Secrets{ClientSecret: "s2"}},
+		{"the proxy's password in a variable", change(withSecret("s2", &integrationv1.Proxy{Url: "http://other.test:3128", Username: "we", PasswordEnvVariable: "LISTED"}), "proxy", secretPath), "",
+			&storev1.Secrets{ClientSecret: "s2"}},
 		{"no proxy", change(withSecret("s2", nil), "proxy", secretPath), "", &storev1.Secrets{ClientSecret: "s2"}},
 		{"a certificate", change(authentication(&integrationv1.Authentication{Credential: clientCertificate("pem-1")}), "authentication.client_certificate"), "",
 			&storev1.Secrets{ClientCertificate: "pem-1"}},
@@ -333,7 +335,12 @@ func TestUpdateOfSecrets(t *testing.T) {
 		{"a file", change(authentication(&integrationv1.Authentication{Credential: &integrationv1.Authentication_ClientCertificate{
 			ClientCertificate: &integrationv1.ClientCertificate{File: "f"},
 		}}), "authentication.client_certificate"), "", &storev1.Secrets{}},
-		{"a proxy for what is in a file", change(&integrationv1.Integration{Proxy: &integrationv1.Proxy{Url: "http://proxy.test:3128"}}, "proxy"), "", &storev1.Secrets{}},
+		{"a certificate again, of which nothing was kept", change(authentication(&integrationv1.Authentication{Credential: clientCertificate("pem-2")}),
+			"authentication.client_certificate"), "", &storev1.Secrets{ClientCertificate: "pem-2"}},
+		{"a variable", change(authentication(&integrationv1.Authentication{Credential: &integrationv1.Authentication_ClientCertificate{
+			ClientCertificate: &integrationv1.ClientCertificate{EnvVariable: "LISTED"},
+		}}), "authentication.client_certificate"), "", &storev1.Secrets{}},
+		{"a proxy for what is in a variable", change(&integrationv1.Integration{Proxy: &integrationv1.Proxy{Url: "http://proxy.test:3128"}}, "proxy"), "", &storev1.Secrets{}},
 	}
 	stored := &storev1.Secrets{ClientSecret: secret, ProxyPassword: "pass-1"}
 	for _, step := range steps {

@@ -46,7 +46,9 @@ type command struct {
 
 // commands returns all commands, in the order in which help shows them.
 func commands() []command {
-	return []command{serveCommand(), simulateCommand(), demoCommand(), healthcheckCommand(), versionCommand()}
+	return []command{
+		serveCommand(), validateCommand(), rotateKeyCommand(), simulateCommand(), demoCommand(), healthcheckCommand(), versionCommand(),
+	}
 }
 
 // run runs the program and returns its exit code.

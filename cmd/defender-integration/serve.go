@@ -24,12 +24,15 @@ type serveFlags struct {
 	allow      listValue
 	allowHTTP  bool
 	secretsDir string
-	proxies    listValue
-	trustedCA  string
-	collecting collector.Settings
-	budget     listValue
-	rereads    listValue
-	log        logFlags
+	secretEnv  listValue
+	// integrations is the directory or file with integrations as configuration.
+	integrations string
+	proxies      listValue
+	trustedCA    string
+	collecting   collector.Settings
+	budget       listValue
+	rereads      listValue
+	log          logFlags
 }
 
 func serveCommand() command {
@@ -43,6 +46,7 @@ func serveCommand() command {
 			f.listening(flags)
 			f.keeping(flags)
 			f.reaching(flags)
+			f.configuring(flags)
 			f.reading(flags)
 			f.log.declare(flags)
 			return f.run
@@ -82,8 +86,16 @@ func (f *serveFlags) limiting(flags *flagSet) {
 		fmt.Sprintf("refuse requests of more `bytes`; 0: those of more than %d, which are not even read", server.MaxRequestBytes))
 }
 
-// keeping declares the flags of the store.
+// keeping declares the flags of the store, and of how long what is in it is kept.
 func (f *serveFlags) keeping(flags *flagSet) {
+	f.storing(flags)
+	flags.DurationVar(&f.collecting.RetentionAge, "retention-age", f.collecting.RetentionAge, "drop what is older than this from a journal")
+	flags.Uint64Var(&f.collecting.RetentionBytes, "retention-bytes", f.collecting.RetentionBytes, "drop the oldest entries of a journal that takes more `bytes` than this")
+	flags.DurationVar(&f.collecting.TrimInterval, "trim-interval", f.collecting.TrimInterval, "look this often whether a journal holds more than that")
+}
+
+// storing declares the flags of where data is, and of the key that it is sealed with: for whatever opens the store.
+func (f *serveFlags) storing(flags *flagSet) {
 	flags.StringVar(&f.store.Dir, "data-dir", "data", "keep data in this `folder`; it is made where it is missing, and only one process uses it")
 	flags.Int64Var(&f.store.MaxBytes, "data-max-bytes", 0, "how many `bytes` data may take; 0: three quarters of what the disk has left")
 	flags.StringVar(&f.store.URL, "nats-url", "", "keep data on the NATS server or cluster at this `URL` instead of in --data-dir")
@@ -92,18 +104,24 @@ func (f *serveFlags) keeping(flags *flagSet) {
 	flags.StringVar(&f.sealingKey, "sealing-key-file", "",
 		"the `file` with the key that secrets are sealed with. Default: sealing.key in --data-dir, made at the first start.\n"+
 			"Keep a copy: without it what is registered cannot be used")
-	flags.DurationVar(&f.collecting.RetentionAge, "retention-age", f.collecting.RetentionAge, "drop what is older than this from a journal")
-	flags.Uint64Var(&f.collecting.RetentionBytes, "retention-bytes", f.collecting.RetentionBytes, "drop the oldest entries of a journal that takes more `bytes` than this")
-	flags.DurationVar(&f.collecting.TrimInterval, "trim-interval", f.collecting.TrimInterval, "look this often whether a journal holds more than that")
+}
+
+// configuring declares the flag of integrations as configuration.
+func (f *serveFlags) configuring(flags *flagSet) {
+	flags.StringVar(&f.integrations, "integrations", "",
+		"have the integrations that the YAML files in this `folder`, or this one file, say: at the start, and when they change.\n"+
+			"What is managed so cannot be changed over the API, and what the files have no more is deleted with its journal")
 }
 
 // reaching declares the flags of how Microsoft is reached.
 func (f *serveFlags) reaching(flags *flagSet) {
 	flags.Var(&f.allow, "allow-endpoint", "let integrations name this `HOST:PORT` besides Microsoft's; a proxy too, where it is at a loopback\n"+
-		"address, or is to be told a password that is in a file. It can be given several times;\n"+
+		"address, or is to be told a password that is in a file or a variable. It can be given several times;\n"+
 		"in the environment, with commas between")
 	flags.BoolVar(&f.allowHTTP, "allow-http", false, "let the hosts of --allow-endpoint be spoken to in clear: for a simulated Microsoft")
 	flags.StringVar(&f.secretsDir, "secrets-dir", "", "let integrations name files in this `folder` instead of secrets, certificates and tokens")
+	flags.Var(&f.secretEnv, "secret-env", "let integrations name this environment `variable` instead of a secret or a certificate. It can be given several times;\n"+
+		"in the environment, with commas between")
 	flags.Var(&f.proxies, "proxy", "reach Microsoft through a proxy, by a rule `[HOST-PATTERN=]URL`: http://, https:// or socks5://, with USER:PASSWORD@\n"+
 		"before the host where the proxy wants that, or the word direct. The pattern is a name, .a.domain, an address or a block of them, each\n"+
 		"with :PORT where one port is meant; the first that fits counts. It can be given several times; in the environment, with commas between.\n"+
@@ -179,7 +197,7 @@ func (f *serveFlags) options() (app.Options, error) {
 	f.server.UnixSocketMode = fs.FileMode(f.mode)
 	return app.Options{
 		Server: f.server, Store: f.store, SealingKeyFile: f.sealingKey, AllowEndpoints: f.allow, AllowHTTP: f.allowHTTP,
-		SecretsDir: f.secretsDir, ProxyRules: f.proxies, TrustedCAFile: f.trustedCA,
+		SecretsDir: f.secretsDir, SecretVariables: f.secretEnv, Integrations: f.integrations, ProxyRules: f.proxies, TrustedCAFile: f.trustedCA,
 		Collecting: c, Version: version(),
 	}, nil
 }

@@ -27,8 +27,11 @@ func (t *test) credential() *stage {
 			return
 		}
 		s.Seen = "The credential is " + found.Kind + "."
-		if found.File != "" {
+		switch {
+		case found.File != "":
 			s.Seen = fmt.Sprintf("The credential is %s, in the file %q, which can be read.", found.Kind, rest.Excerpt(found.File))
+		case found.Variable != "":
+			s.Seen = fmt.Sprintf("The credential is %s, in the environment variable %q, which is set.", found.Kind, found.Variable)
 		}
 		for _, told := range []struct{ what, value string }{
 			{"Its subject is", found.Subject}, {"its thumbprint is", found.Thumbprint},
@@ -52,6 +55,9 @@ func (t *test) credential() *stage {
 		if time.Until(found.Expires) < soon {
 			s.Result, s.Reason = warned, integrationv1.ErrorReason_ERROR_REASON_CREDENTIAL_UNUSABLE
 			s.Remedy = "Renew it before then, and give the new one with UpdateIntegration or in its file: nothing has to be restarted."
+			if found.Variable != "" {
+				s.Remedy = "Renew it before then, and have the service's operator set the variable to the new one and start the service again."
+			}
 		}
 	})
 }

@@ -37,6 +37,8 @@ type Config struct {
 	Allow defender.AllowList
 	// Files is the folder that files of secrets are in; nil for none.
 	Files *secretsdir.Dir
+	// Variables are the environment variables that secrets may be in; nil for none.
+	Variables *secretsdir.Variables
 	// Outbound are the operator's proxies and authorities; nil for none.
 	Outbound *outbound.Defaults
 	// Tokens shares tokens with the other connections of the same application. Default: it shares with none.
@@ -66,9 +68,9 @@ type Connection struct {
 	close []func()
 }
 
-// New makes a connection, and calls nothing. It reads the files of the proxy's password and of the trusted authorities, where they
-// are in files. It fails with a *defender.NotAllowedError where the operator does not allow a host, and with a *defender.Error of the
-// reason CONFIGURATION_INVALID where the settings do not go together, or CREDENTIAL_UNUSABLE where a file cannot be read.
+// New makes a connection, and calls nothing. It reads the proxy's password and the trusted authorities, where they are in
+// files or in an environment variable. It fails with a *defender.NotAllowedError where the operator does not allow a host, and with a *defender.Error of the
+// reason CONFIGURATION_INVALID where the settings do not go together, or CREDENTIAL_UNUSABLE where one of them cannot be read.
 func New(config Config) (*Connection, error) {
 	integration := defender.Complete(config.Integration)
 	if retired := defender.Retired(integration.GetApi()); retired != nil {
@@ -104,11 +106,11 @@ func New(config Config) (*Connection, error) {
 	return c, nil
 }
 
-// Check says whether a connection can be made of settings and secrets, and calls nothing. What is in files is not looked at: they may
-// come later. For errors see [New].
+// Check says whether a connection can be made of settings and secrets, and calls nothing. What is in files and variables is not looked at:
+// they may come later. For errors see [New].
 func Check(config Config) error {
 	config.Spend = func(context.Context, defender.Limit) error { return nil }
-	config.Integration = withoutFiles(config.Integration)
+	config.Integration = withoutReferences(config.Integration)
 	c, err := New(config)
 	if err != nil {
 		return err
@@ -121,11 +123,11 @@ func Check(config Config) error {
 	return err
 }
 
-// withoutFiles returns settings without what New reads from files.
-func withoutFiles(integration *integrationv1.Integration) *integrationv1.Integration {
+// withoutReferences returns settings without what New reads from files and variables.
+func withoutReferences(integration *integrationv1.Integration) *integrationv1.Integration {
 	c := proto.CloneOf(integration)
 	if c.GetProxy() != nil {
-		c.Proxy.PasswordFile = ""
+		c.Proxy.PasswordFile, c.Proxy.PasswordEnvVariable = "", ""
 	}
 	if c.GetTrust().GetCaFile() != "" {
 		c.Trust = nil
@@ -160,22 +162,16 @@ func (c *Connection) open() error {
 // openWay makes the way out, and returns a digest of what it is made of.
 func (c *Connection) openWay() (string, error) {
 	proxy, trust := c.integration.GetProxy(), c.integration.GetTrust()
-	password := c.config.Secrets.GetProxyPassword()
-	if name := proxy.GetPasswordFile(); name != "" {
-		content, err := c.config.Files.Read(name)
-		if err != nil {
-			return "", err
-		}
-		password = strings.TrimSpace(string(content))
+	password, err := c.proxyPassword(proxy)
+	if err != nil {
+		return "", err
 	}
 	authorities := []byte(trust.GetCaPem())
 	if name := trust.GetCaFile(); name != "" {
-		var err error
 		if authorities, err = c.config.Files.Read(name); err != nil {
 			return "", err
 		}
 	}
-	var err error
 	c.way, err = outbound.New(outbound.Config{
 		Proxy: proxy, ProxyPassword: password, TrustPEM: authorities, Defaults: c.config.Outbound, Allowed: c.config.Allow.Added,
 	})
@@ -195,10 +191,25 @@ func (c *Connection) openWay() (string, error) {
 	return hex.EncodeToString(hash.Sum(nil)), nil
 }
 
+// proxyPassword returns the password at the proxy, from wherever it is kept.
+func (c *Connection) proxyPassword(proxy *integrationv1.Proxy) (string, error) {
+	var content []byte
+	var err error
+	switch file, variable := proxy.GetPasswordFile(), proxy.GetPasswordEnvVariable(); {
+	case file != "":
+		content, err = c.config.Files.Read(file)
+	case variable != "":
+		content, err = c.config.Variables.Read(variable)
+	default:
+		return c.config.Secrets.GetProxyPassword(), nil
+	}
+	return strings.TrimSpace(string(content)), err
+}
+
 // tokens returns the source of tokens for a scope or resource.
 func (c *Connection) tokens(client *http.Client, way, scope, resource string) (*entra.Source, error) {
 	source, release, err := c.config.Tokens.Source(entra.Config{
-		Authentication: c.integration.GetAuthentication(), Secrets: c.config.Secrets, Files: c.config.Files,
+		Authentication: c.integration.GetAuthentication(), Secrets: c.config.Secrets, Files: c.config.Files, Variables: c.config.Variables,
 		Scope: scope, Resource: resource, HTTP: client, Way: way, UserAgent: c.userAgent(),
 	})
 	if err != nil {

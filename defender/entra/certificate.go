@@ -18,21 +18,19 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 
 	"defender-integration/defender/rest"
-	"defender-integration/defender/secretsdir"
 )
 
 // minKey is the shortest RSA key that is signed with, in bits.
 const minKey = 2048
 
-// certificate is a certificate of the application with its private key, given or in a file
+// certificate is a certificate of the application with its private key, given, in a file or in an environment variable
 // (https://learn.microsoft.com/en-us/entra/identity-platform/certificate-credentials). It never leaves this machine: what is sent is an
 // assertion that is signed with the key.
 type certificate struct {
 	authority       authority
 	clientID, scope string
-	// pem is the certificate with its key where no file is named.
-	pem, file string
-	files     *secretsdir.Dir
+	// kept is the certificate with its key, in PEM.
+	kept kept
 }
 
 func (c *certificate) ask(ctx context.Context, client *http.Client) error {
@@ -67,12 +65,9 @@ const keyRemedy = "Give the certificate and its RSA private key, not encrypted, 
 
 // read returns the certificates as they are now, and the key of one of them, which is checked to be one that can be used.
 func (c *certificate) read() ([]*x509.Certificate, crypto.PrivateKey, error) {
-	content := []byte(c.pem)
-	if c.file != "" {
-		var err error
-		if content, err = c.files.Read(c.file); err != nil {
-			return nil, nil, err
-		}
+	content, err := c.kept.read()
+	if err != nil {
+		return nil, nil, err
 	}
 	if wrong := wrongBlocks(content); wrong != "" {
 		return nil, nil, c.unusable(wrong, keyRemedy)
@@ -148,15 +143,11 @@ func signing(certificates []*x509.Certificate, key *rsa.PrivateKey) *x509.Certif
 
 // unusable tells what is wrong with the certificate; why completes "..., since ...".
 func (c *certificate) unusable(why, remedy string) error {
-	what := "The client certificate"
-	if c.file != "" {
-		what = fmt.Sprintf("The client certificate in the file %q", c.file)
-	}
-	return unusable(what+" cannot be used: "+why+".", remedy)
+	return unusable("The client certificate"+c.kept.where()+" cannot be used: "+why+".", remedy)
 }
 
 func (c *certificate) inspect() (Inspection, error) {
-	found := Inspection{Kind: "a client certificate", File: c.file}
+	found := c.kept.inspected("a client certificate")
 	certificates, key, err := c.read()
 	if err != nil {
 		return found, err

@@ -26,8 +26,8 @@ type credential interface {
 type Inspection struct {
 	// Kind is what it is, in words that complete "The credential is ...": such as "a client secret".
 	Kind string
-	// File is the file that it is read from, as it was named; empty where it is none.
-	File string
+	// File is the file and Variable the environment variable that it is read from, as it was named; empty where it is none.
+	File, Variable string
 	// Expires is until when it is good: a certificate's end, or that of a federated token. Zero where that cannot be known.
 	Expires time.Time
 	// Subject is a certificate's subject or a federated token's; Thumbprint is a certificate's, SHA-1 in hexadecimal as Entra's
@@ -66,22 +66,21 @@ func newCredential(config Config) (credential, wireConfig, error) {
 	w.host = endpoint.Host
 	switch kind := a.GetCredential().(type) {
 	case *integrationv1.Authentication_ClientSecret:
-		if kind.ClientSecret.GetFile() == "" && config.Secrets.GetClientSecret() == "" {
+		where := config.kept(config.Secrets.GetClientSecret(), kind.ClientSecret.GetFile(), kind.ClientSecret.GetEnvVariable())
+		if where.empty() {
 			return nil, w, invalid("The client secret is empty.", "Give the secret's Value in authentication.client_secret.value, or a file in authentication.client_secret.file.")
 		}
 		return &secret{
-			endpoint: endpoint.String(), clientID: a.GetClientId(), scope: config.Scope, resource: config.Resource,
-			value: config.Secrets.GetClientSecret(), file: kind.ClientSecret.GetFile(), files: config.Files,
+			endpoint: endpoint.String(), clientID: a.GetClientId(), scope: config.Scope, resource: config.Resource, kept: where,
 		}, w, nil
 	case *integrationv1.Authentication_ClientCertificate:
-		if kind.ClientCertificate.GetFile() == "" && config.Secrets.GetClientCertificate() == "" {
+		certificateKept := config.kept(
+			config.Secrets.GetClientCertificate(), kind.ClientCertificate.GetFile(), kind.ClientCertificate.GetEnvVariable())
+		if certificateKept.empty() {
 			return nil, w, invalid("The client certificate is empty.", "Give it with its private key in authentication.client_certificate.pem, or a file in authentication.client_certificate.file.")
 		}
 		where, err := newAuthority(endpoint)
-		return &certificate{
-			authority: where, clientID: a.GetClientId(), scope: config.Scope,
-			pem: config.Secrets.GetClientCertificate(), file: kind.ClientCertificate.GetFile(), files: config.Files,
-		}, w, err
+		return &certificate{authority: where, clientID: a.GetClientId(), scope: config.Scope, kept: certificateKept}, w, err
 	case *integrationv1.Authentication_WorkloadIdentity:
 		where, err := newAuthority(endpoint)
 		return &workload{
@@ -91,6 +90,11 @@ func newCredential(config Config) (credential, wireConfig, error) {
 		return nil, w, invalid("The integration has no credential.",
 			"Give one of client_secret, client_certificate, workload_identity and managed_identity in authentication.")
 	}
+}
+
+// kept is a secret of the integration's, with the file and the variable that are named in its place.
+func (c *Config) kept(value, file, variable string) kept {
+	return kept{value: value, file: file, variable: variable, files: c.Files, variables: c.Variables}
 }
 
 const urlRemedy = "Give authentication.authorization_url as https://login.microsoftonline.com/TENANT/oauth2/v2.0/token, with your cloud's host, or leave it out for the default."

@@ -6,19 +6,15 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-
-	"defender-integration/defender/secretsdir"
 )
 
-// secret is a client secret, given or in a file
+// secret is a client secret, given, in a file or in an environment variable
 // (https://learn.microsoft.com/en-us/entra/identity-platform/v2-oauth2-client-creds-grant-flow#first-case-access-token-request-with-a-shared-secret).
 type secret struct {
 	endpoint, clientID string
 	// scope is for a v2.0 token endpoint, resource for a v1 one; one of them is set.
 	scope, resource string
-	// value is the secret where no file is named.
-	value, file string
-	files       *secretsdir.Dir
+	kept            kept
 }
 
 // ask sends the form. The secret goes into the form and not into a header: Entra takes both, and one that is tried after the other
@@ -49,23 +45,25 @@ func (s *secret) ask(ctx context.Context, client *http.Client) error {
 
 // read returns the secret as it is now.
 func (s *secret) read() (string, error) {
-	if s.file == "" {
-		return s.value, nil
-	}
-	content, err := s.files.Read(s.file)
-	if err != nil {
-		return "", err
+	content, err := s.kept.read()
+	if err != nil || s.kept.where() == "" {
+		return string(content), err
 	}
 	value := strings.TrimSpace(string(content))
-	if value == "" {
-		return "", unusable(fmt.Sprintf("The file %q holds no client secret: it has white space alone.", s.file),
+	switch {
+	case value != "":
+		return value, nil
+	case s.kept.variable != "":
+		return "", unusable(fmt.Sprintf("The environment variable %q holds no client secret: it has white space alone.", s.kept.variable),
+			"Have the service's operator set it to the secret's Value and start the service again.")
+	default:
+		return "", unusable(fmt.Sprintf("The file %q holds no client secret: it has white space alone.", s.kept.file),
 			"Write the secret's Value into it. It is read again each time; no restart is needed.")
 	}
-	return value, nil
 }
 
 func (s *secret) inspect() (Inspection, error) {
-	found := Inspection{Kind: "a client secret", File: s.file}
+	found := s.kept.inspected("a client secret")
 	_, err := s.read()
 	return found, err
 }

@@ -24,10 +24,12 @@ type shared struct {
 	users  int
 }
 
-// shareKey is what sources are told apart by: a digest of everything that a token depends on, and the folder of files.
+// shareKey is what sources are told apart by: a digest of everything that a token depends on, and where
+// files and variables are looked for.
 type shareKey struct {
-	digest [sha256.Size]byte
-	files  *secretsdir.Dir
+	digest    [sha256.Size]byte
+	files     *secretsdir.Dir
+	variables *secretsdir.Variables
 }
 
 // NewShared returns a Shared without sources.
@@ -92,5 +94,5 @@ func keyOf(config Config) (shareKey, error) {
 		_, _ = hash.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part)))) // a hash never fails
 		_, _ = hash.Write([]byte(part))
 	}
-	return shareKey{digest: [sha256.Size]byte(hash.Sum(nil)), files: config.Files}, nil
+	return shareKey{digest: [sha256.Size]byte(hash.Sum(nil)), files: config.Files, variables: config.Variables}, nil
 }

@@ -105,7 +105,11 @@ func TestSharedTellsApart(t *testing.T) {
 		"way":              func(c *Config) { c.Way = "proxy" },
 		"user agent":       func(c *Config) { c.UserAgent = "other" },
 		"folder":           func(c *Config) { c.Files = &secretsdir.Dir{} },
-		"boundary of ways": func(c *Config) { c.Scope, c.Way = c.Scope+"d", "irectly" },
+		"variable": func(c *Config) {
+			c.Authentication.Credential = &integrationv1.Authentication_ClientSecret{ClientSecret: &integrationv1.ClientSecret{EnvVariable: "V"}}
+		},
+		"list of variables": func(c *Config) { c.Variables = &secretsdir.Variables{} },
+		"boundary of ways":  func(c *Config) { c.Scope, c.Way = c.Scope+"d", "irectly" },
 	} {
 		got := source(change)
 		if other, shared := seen[got]; shared {

@@ -44,6 +44,8 @@ type Config struct {
 	Secrets *storev1.Secrets
 	// Files is the folder that files of credentials are in. May be nil where there is none: who needs it is told so.
 	Files *secretsdir.Dir
+	// Variables are the environment variables that credentials may be in. May be nil where there is none: who needs one is told so.
+	Variables *secretsdir.Variables
 	// Scope is what the tokens are for at a v2.0 token endpoint and for a managed identity, such as
 	// `https://graph.microsoft.com/.default`; Resource is it at a v1 token endpoint, with a client secret alone, such as
 	// `https://graph.windows.net`. One of them is set. See [defender.DeviceTarget].

@@ -215,7 +215,7 @@ func (e *ProxyError) act() string {
 		case e.Route.proxy.username != "":
 			return "Check the name and the password."
 		case e.Route.Origin == OriginIntegration:
-			return "Give the name in proxy.username and the password in proxy.password or proxy.password_file."
+			return "Give the name in proxy.username and the password in proxy.password, proxy.password_file or proxy.password_env_variable."
 		default:
 			return "Put name and password before its host, as in http://NAME:PASSWORD@HOST:PORT, with special characters percent-encoded."
 		}

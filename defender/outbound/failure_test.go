@@ -97,7 +97,7 @@ func TestProxyFailures(t *testing.T) {
 		{
 			"a password is wanted", httpProxy("407 Proxy Authentication Required", `Proxy-Authenticate: Basic realm="corp"`), "", FaultAuthentication, 407,
 			"the integration's proxy (PROXY) wants a name and a password: it answered 407 Proxy Authentication Required.",
-			"Give the name in proxy.username and the password in proxy.password or proxy.password_file.",
+			"Give the name in proxy.username and the password in proxy.password, proxy.password_file or proxy.password_env_variable.",
 		},
 		{
 			"another password is wanted", withPassword(defendertest.ProxyHTTP, "another"), plantedUser, FaultAuthentication, 407,
@@ -143,7 +143,7 @@ func TestProxyFailures(t *testing.T) {
 		{
 			"a page that never comes", httpProxy("407 Proxy Authentication Required", "Content-Length: 5000"), "", FaultAuthentication, 407,
 			"the integration's proxy (PROXY) wants a name and a password: it answered 407 Proxy Authentication Required.",
-			"Give the name in proxy.username and the password in proxy.password or proxy.password_file.",
+			"Give the name in proxy.username and the password in proxy.password, proxy.password_file or proxy.password_env_variable.",
 		},
 		{
 			"what repeats everything", "http://" + echo, plantedUser, FaultProtocol, 0,
@@ -168,7 +168,7 @@ func TestProxyFailures(t *testing.T) {
 		{
 			"SOCKS wants a password", withPassword(socks5, plantedPassword), "", FaultAuthentication, 0,
 			"the integration's proxy (PROXY) wants a name and a password: it answered no acceptable authentication methods.",
-			"Give the name in proxy.username and the password in proxy.password or proxy.password_file.",
+			"Give the name in proxy.username and the password in proxy.password, proxy.password_file or proxy.password_env_variable.",
 		},
 		{
 			"SOCKS wants another password", withPassword(socks5, "another"), plantedUser, FaultAuthentication, 0,

@@ -1,8 +1,9 @@
-// Package secretsdir reads the files that the service's operator keeps secrets in: client secrets, certificates, tokens of other
-// identity providers, passwords at proxies, certificates of authorities. Callers name them relative to one folder that the operator
-// sets, so that whoever registers an integration cannot make the service read any other file.
+// Package secretsdir reads the files and environment variables that the service's operator keeps secrets in: client secrets,
+// certificates, tokens of other identity providers, passwords at proxies, certificates of authorities. Callers name files relative to one
+// folder that the operator sets, and variables that the operator lists, so that whoever registers an integration cannot make the service
+// read anything else.
 //
-// No error tells what is in a file.
+// No error tells what is in a file or a variable.
 package secretsdir
 
 import (
@@ -64,6 +65,11 @@ func (d *Dir) Check(name string) error {
 			fmt.Sprintf("The file %q cannot be read: this service has no folder for secrets.", rest.Excerpt(name)),
 			"Have the service's operator start it with "+flag+" FOLDER and put the file there, or give the value itself instead of a file.", nil)
 	}
+	return CheckName(name)
+}
+
+// CheckName says whether a name is one that can be read, by its form alone. The error is that of [Dir.Check].
+func CheckName(name string) error {
 	if wrong := wrongName(name); wrong != "" {
 		return told(integrationv1.ErrorReason_ERROR_REASON_CONFIGURATION_INVALID,
 			fmt.Sprintf("The file %q cannot be read: %s.", rest.Excerpt(name), wrong),

@@ -5,20 +5,17 @@ package app
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
-	"os"
-	"path/filepath"
+	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
 
+	"defender-integration/cmd/defender-integration/internal/configuration"
 	"defender-integration/collector"
-	"defender-integration/defender"
-	"defender-integration/defender/entra"
-	"defender-integration/defender/outbound"
 	"defender-integration/defender/secretsdir"
 	"defender-integration/internal/announce"
 	"defender-integration/server"
@@ -40,6 +37,12 @@ type Options struct {
 	AllowHTTP      bool
 	// SecretsDir is the folder whose files integrations may name instead of a secret; empty for none.
 	SecretsDir string
+	// SecretVariables are the environment variables that integrations may name instead of a secret.
+	SecretVariables []string
+	// Integrations is the directory or file with integrations as configuration; empty for none.
+	Integrations string
+	// IntegrationsInterval is how often they are looked at; 0: 5 seconds.
+	IntegrationsInterval time.Duration
 	// ProxyRules say which proxies lead to which hosts, for integrations that say nothing of it; see outbound.ParseRules.
 	ProxyRules []string
 	// TrustedCAFile has certificates of authorities in PEM, which all integrations trust besides those of the system; empty for none.
@@ -60,6 +63,8 @@ type App struct {
 	server  *server.Server
 	manager *collector.Manager
 	streams *stream.Streams
+	// keeper is nil where there are no integrations as configuration.
+	keeper *configuration.Keeper
 	// engine is the context of collectors and feeds, which outlive the last call.
 	engine     context.Context //nolint:containedctx // It is the life of the App, which Run ends.
 	stopEngine context.CancelFunc
@@ -67,69 +72,47 @@ type App struct {
 
 // Start opens the store and the listeners. What it returns is run with Run, which also closes it.
 func Start(ctx context.Context, options Options) (*App, error) {
-	allowed, err := defender.NewAllowList(options.AllowEndpoints, options.AllowHTTP)
-	if err != nil {
-		return nil, fmt.Errorf("--allow-endpoint: %w", err)
-	}
-	if options.SealingKeyFile == "" {
-		if options.Store.URL != "" {
-			return nil, errors.New("--sealing-key-file is needed with --nats-url: all that share the cluster must share the key")
-		}
-		options.SealingKeyFile = filepath.Join(options.Store.Dir, "sealing.key")
-	}
-	leave, err := outboundDefaults(options)
+	connector, err := newConnector(options)
 	if err != nil {
 		return nil, err
 	}
-	var files *secretsdir.Dir
+	if options.SealingKeyFile, err = sealingKeyFile(options); err != nil {
+		return nil, err
+	}
+	if unset := connector.variables.Unset(); len(unset) > 0 {
+		options.Logger.LogAttrs(ctx, slog.LevelWarn, "environment variables of --secret-env are not set: what names one of them cannot be used",
+			slog.String("variables", strings.Join(unset, " ")))
+	}
 	if options.SecretsDir != "" {
-		if files, err = secretsdir.Open(options.SecretsDir); err != nil {
+		if connector.files, err = secretsdir.Open(options.SecretsDir); err != nil {
 			return nil, err
 		}
 	}
 	options.Store.Logger = options.Logger
 	opened, err := store.OpenJetStream(ctx, options.Store)
 	if err != nil {
-		return nil, errors.Join(err, files.Close())
+		return nil, errors.Join(err, connector.files.Close())
 	}
-	a := &App{options: options, files: files, store: opened}
+	a := &App{options: options, files: connector.files, store: opened}
 	a.engine, a.stopEngine = context.WithCancel(context.WithoutCancel(ctx))
-	if err := a.assemble(ctx, allowed, leave); err != nil {
+	if err := a.assemble(ctx, connector); err != nil {
 		a.stopEngine()
-		return nil, errors.Join(err, opened.Close(), files.Close())
+		return nil, errors.Join(err, opened.Close(), connector.files.Close())
 	}
 	return a, nil
 }
 
-// outboundDefaults reads what the operator says of proxies and authorities.
-func outboundDefaults(options Options) (*outbound.Defaults, error) {
-	rules, err := outbound.ParseRules(options.ProxyRules)
-	if err != nil {
-		return nil, fmt.Errorf("--proxy: %w", err)
-	}
-	var authorities []byte
-	if options.TrustedCAFile != "" {
-		if authorities, err = os.ReadFile(options.TrustedCAFile); err != nil {
-			return nil, fmt.Errorf("--trusted-ca-file: %w", err)
-		}
-	}
-	return outbound.NewDefaults(rules, authorities)
-}
-
 // assemble puts together what stands on the store.
-func (a *App) assemble(ctx context.Context, allowed defender.AllowList, leave *outbound.Defaults) error {
+func (a *App) assemble(ctx context.Context, connector *connector) error {
 	registry, err := newRegistry(a.options.Version)
 	if err != nil {
 		return err
 	}
-	sealer, err := openSealer(ctx, a.store, a.options.SealingKeyFile)
+	sealer, err := openSealer(ctx, a.store, a.options.SealingKeyFile, a.options.Logger)
 	if err != nil {
 		return err
 	}
-	connector := &connector{
-		sealer: sealer, allowed: allowed, files: a.files, outbound: leave, tokens: entra.NewShared(),
-		version: a.options.Version, logger: a.options.Logger,
-	}
+	connector.sealer = sealer
 	a.manager = collector.NewManager(collector.Options{
 		Settings: a.options.Collecting, Store: a.store, Connect: connector.connect, DeviceKeys: deviceKeys, Wanted: wanted,
 		Log: a.options.Logger, Metrics: registry,
@@ -137,10 +120,19 @@ func (a *App) assemble(ctx context.Context, allowed defender.AllowList, leave *o
 	a.streams = stream.New(a.engine, stream.Options{Store: a.store, Collectors: a.manager, Log: a.options.Logger})
 	service, err := server.NewService(server.ServiceOptions{
 		Records: a.store, Sealer: sealer, Collectors: a.manager, Streams: a.streams, Logger: a.options.Logger,
-		Test: connector.tester(a.manager), Check: connector.check, CheckFile: a.files.Check, Allowed: allowed, Version: a.options.Version,
+		Test: connector.tester(a.manager), Rules: connector.rules(a.files.Check), Version: a.options.Version,
+		Configured: a.options.Integrations != "",
 	})
 	if err != nil {
 		return err
+	}
+	if a.options.Integrations != "" {
+		if a.keeper, err = configuration.New(configuration.Options{
+			Path: a.options.Integrations, Target: service, Logger: a.options.Logger, Registry: registry, Interval: a.options.IntegrationsInterval,
+		}); err != nil {
+			return err
+		}
+		a.keeper.Pass(ctx)
 	}
 	options := a.options.Server
 	options.Service, options.Ready, options.Logger, options.Registry = service, a.store.Ready, a.options.Logger, registry
@@ -158,39 +150,6 @@ func newRegistry(version string) (*prometheus.Registry, error) {
 	build.Set(1)
 	return registry, errors.Join(registry.Register(build), registry.Register(collectors.NewGoCollector()),
 		registry.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})))
-}
-
-// checkRegistry reads every record, so that what this version cannot read is told at the start, and says whether there are any.
-func checkRegistry(ctx context.Context, registry store.Registry) (registered bool, err error) {
-	for after := ""; ; registered = true {
-		records, err := registry.Records(ctx, after, recordsAtOnce)
-		if errors.Is(err, store.ErrVersion) {
-			return false, fmt.Errorf("read the registry: %w: run the version that wrote it, or a later one; nothing was changed", err)
-		}
-		if err != nil {
-			return false, fmt.Errorf("read the registry: %w", err)
-		}
-		if len(records) == 0 {
-			return registered, nil
-		}
-		after = records[len(records)-1].Record.GetIntegration().GetIntegrationId()
-	}
-}
-
-// recordsAtOnce is how many records are read at once.
-const recordsAtOnce = 100
-
-// openSealer opens the sealing key, and makes one only where nothing is registered that another key has sealed.
-func openSealer(ctx context.Context, registry store.Registry, path string) (*store.Sealer, error) {
-	registered, err := checkRegistry(ctx, registry)
-	if err != nil {
-		return nil, err
-	}
-	sealer, err := store.OpenSealer(path, !registered)
-	if errors.Is(err, store.ErrNoKey) {
-		return nil, fmt.Errorf("%w, and integrations are registered whose secrets it sealed: bring it back, or name it with --sealing-key-file", err)
-	}
-	return sealer, err
 }
 
 // Addresses returns the addresses that calls are accepted on.
@@ -211,6 +170,12 @@ func (a *App) Run(ctx context.Context) error {
 		announce.Point(announce.Start)
 		return a.manager.Run(a.engine)
 	})
+	if a.keeper != nil {
+		group.Go(func() error {
+			a.keeper.Run(groupCtx)
+			return nil
+		})
+	}
 	err := group.Wait()
 	a.streams.Wait()
 	return errors.Join(err, a.store.Close(), a.files.Close())

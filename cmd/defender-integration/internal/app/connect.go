@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 
 	"defender-integration/collector"
@@ -20,19 +21,54 @@ import (
 
 // connector makes connections to Microsoft.
 type connector struct {
-	sealer   server.Sealer
-	allowed  defender.AllowList
-	files    *secretsdir.Dir
-	outbound *outbound.Defaults
-	tokens   *entra.Shared
-	version  string
-	logger   *slog.Logger
+	sealer    server.Sealer
+	allowed   defender.AllowList
+	files     *secretsdir.Dir
+	variables *secretsdir.Variables
+	outbound  *outbound.Defaults
+	tokens    *entra.Shared
+	version   string
+	logger    *slog.Logger
+}
+
+// newConnector makes a connector of what the operator says: without a sealer, and without the folder for secrets.
+func newConnector(options Options) (*connector, error) {
+	allowed, err := defender.NewAllowList(options.AllowEndpoints, options.AllowHTTP)
+	if err != nil {
+		return nil, fmt.Errorf("--allow-endpoint: %w", err)
+	}
+	variables, err := secretsdir.NewVariables(options.SecretVariables)
+	if err != nil {
+		return nil, err
+	}
+	leave, err := outboundDefaults(options)
+	if err != nil {
+		return nil, err
+	}
+	return &connector{
+		allowed: allowed, variables: variables, outbound: leave, tokens: entra.NewShared(), version: options.Version, logger: options.Logger,
+	}, nil
+}
+
+// outboundDefaults reads what the operator says of proxies and authorities.
+func outboundDefaults(options Options) (*outbound.Defaults, error) {
+	rules, err := outbound.ParseRules(options.ProxyRules)
+	if err != nil {
+		return nil, fmt.Errorf("--proxy: %w", err)
+	}
+	var authorities []byte
+	if options.TrustedCAFile != "" {
+		if authorities, err = os.ReadFile(options.TrustedCAFile); err != nil {
+			return nil, fmt.Errorf("--trusted-ca-file: %w", err)
+		}
+	}
+	return outbound.NewDefaults(rules, authorities)
 }
 
 // config is what a connection with settings and secrets is made of.
 func (c *connector) config(integration *integrationv1.Integration, secrets *storev1.Secrets) connect.Config {
 	return connect.Config{
-		Integration: integration, Secrets: secrets, Allow: c.allowed, Files: c.files, Outbound: c.outbound, Tokens: c.tokens,
+		Integration: integration, Secrets: secrets, Allow: c.allowed, Files: c.files, Variables: c.variables, Outbound: c.outbound, Tokens: c.tokens,
 		Version: c.version, Logger: c.logger,
 	}
 }
@@ -55,6 +91,11 @@ func (c *connector) connect(record *storev1.Record, spend defender.SpendFunc) (c
 // check says whether a connection can be made of settings and secrets, and calls nothing.
 func (c *connector) check(integration *integrationv1.Integration, secrets *storev1.Secrets) error {
 	return connect.Check(c.config(integration, secrets))
+}
+
+// rules are which settings an integration may have here. checkFile says which names files of secrets may have.
+func (c *connector) rules(checkFile func(name string) error) server.Rules {
+	return server.Rules{Check: c.check, CheckFile: checkFile, CheckVariable: c.variables.Check, Allowed: c.allowed}
 }
 
 // tester returns the function that tries the links of settings. Its calls count against the budget of the application.

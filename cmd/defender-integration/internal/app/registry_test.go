@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,7 +15,7 @@ import (
 
 // behind is a registry whose last record a later version wrote.
 type behind struct {
-	store.Registry
+	store.Store
 	good int
 }
 
@@ -36,7 +37,7 @@ func (b behind) Records(_ context.Context, after string, limit int) ([]store.Ver
 func TestRegistryOfALaterVersion(t *testing.T) {
 	for _, good := range []int{0, 1, 100, 250} {
 		path := filepath.Join(t.TempDir(), "key")
-		_, err := openSealer(t.Context(), behind{good: good}, path)
+		_, err := openSealer(t.Context(), behind{good: good}, path, slog.New(slog.DiscardHandler))
 		if err == nil || !strings.Contains(err.Error(), "record last: written by a later version of the service: run the version that wrote it") {
 			t.Errorf("behind %d records: %v", good, err)
 		}

@@ -57,6 +57,33 @@ func brokenCredentials() []setUp {
 			},
 		},
 		{
+			name: "secret-variable-empty", is: "The environment variable with the client secret is empty.",
+			change: func(w *world) { w.setSecretVariable(w.variable("SECRET", "")) },
+			want: want{
+				fails: "CREDENTIAL AUTHORIZATION", seen: `The environment variable "SECRET_VARIABLE_EMPTY_SECRET" cannot be used: it is empty.`,
+				remedy: "Have the service's operator set it to the value and start the service again", reason: unusable,
+			},
+		},
+		{
+			name: "secret-variable-missing", is: "The environment variable with the client secret is not set.",
+			change: func(w *world) {
+				w.setSecretVariable("SECRET_VARIABLE_MISSING")
+				w.listed = append(w.listed, "SECRET_VARIABLE_MISSING")
+			},
+			want: want{
+				fails: "CREDENTIAL AUTHORIZATION", seen: `The environment variable "SECRET_VARIABLE_MISSING" cannot be used: it is not set.`,
+				remedy: "Have the service's operator set it to the value and start the service again", reason: unusable,
+			},
+		},
+		{
+			name: "secret-variable-blank", is: "The environment variable with the client secret holds white space alone.",
+			change: func(w *world) { w.setSecretVariable(w.variable("SECRET", " \n")) },
+			want: want{
+				fails: "CREDENTIAL AUTHORIZATION", seen: "holds no client secret: it has white space alone",
+				remedy: "Have the service's operator set it to the secret's Value", reason: unusable,
+			},
+		},
+		{
 			name: "certificate-without-key", is: "The client certificate comes without its private key.",
 			change: func(w *world) { w.setCertificate(w.certificate(certificateOptions{withoutKey: true})) },
 			want: want{

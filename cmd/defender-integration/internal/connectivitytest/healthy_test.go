@@ -71,6 +71,18 @@ func healthySetUps() []setUp {
 			change: func(w *world) { w.setCertificateFile(w.file("client.pem", w.certificate(certificateOptions{}))) },
 		},
 		{
+			name: "healthy-secret-variable", is: "A client secret, in an environment variable that the service's operator lists.",
+			change: func(w *world) { w.setSecretVariable(w.variable("SECRET", plantedSecret+"\n")) },
+		},
+		{
+			name: "healthy-certificate-variable", is: "A certificate with its private key, in an environment variable.",
+			change: func(w *world) {
+				w.settings.Authentication.Credential = &integrationv1.Authentication_ClientCertificate{ClientCertificate: &integrationv1.ClientCertificate{
+					EnvVariable: w.variable("CERTIFICATE", w.certificate(certificateOptions{})),
+				}}
+			},
+		},
+		{
 			name: "healthy-workload-identity", is: "A token of a Kubernetes cluster that the application trusts.",
 			change: func(w *world) {
 				w.app.AddFederatedCredential(cluster(w.t), serviceAccount)
@@ -118,6 +130,13 @@ func healthySetUps() []setUp {
 			change: func(w *world) {
 				w.throughProxy(withPassword(defendertest.ProxyHTTP))
 				w.settings.Proxy.Username, w.settings.Proxy.PasswordFile = "contoso", w.file("proxy-password", plantedPassword)
+			},
+		},
+		{
+			name: "healthy-proxy-password-variable", is: "Through an HTTP proxy with its password in an environment variable.",
+			change: func(w *world) {
+				w.throughProxy(withPassword(defendertest.ProxyHTTP))
+				w.settings.Proxy.Username, w.settings.Proxy.PasswordEnvVariable = "contoso", w.variable("PASSWORD", plantedPassword)
 			},
 		},
 		{

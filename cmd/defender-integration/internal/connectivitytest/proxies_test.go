@@ -105,7 +105,7 @@ func brokenProxies() []setUp {
 			change: through(asItIs, withPassword(defendertest.ProxyHTTP)),
 			want: want{
 				fails: "PROXY AUTHORIZATION", seen: "wants a name and a password: it answered 407 Proxy Authentication Required",
-				remedy: "Give the name in proxy.username and the password in proxy.password or proxy.password_file.", reason: proxyFailed,
+				remedy: "Give the name in proxy.username and the password in proxy.password, proxy.password_file or proxy.password_env_variable.", reason: proxyFailed,
 			},
 		},
 		{
@@ -125,6 +125,17 @@ func brokenProxies() []setUp {
 			want: want{
 				fails: "CONFIGURATION", seen: `The file "nowhere/proxy-password" in the folder for secrets cannot be read: it does not exist.`,
 				remedy: "Put it there, or correct its name.", reason: unusable,
+			},
+		},
+		{
+			name: "proxy-password-variable-missing", is: "The environment variable with the proxy's password is not set.",
+			change: through(func(w *world, p *integrationv1.Proxy) {
+				p.Username, p.PasswordEnvVariable = "contoso", "PROXY_PASSWORD_VARIABLE_MISSING"
+				w.listed = append(w.listed, "PROXY_PASSWORD_VARIABLE_MISSING")
+			}, withPassword(defendertest.ProxyHTTP)),
+			want: want{
+				fails: "CONFIGURATION", seen: `The environment variable "PROXY_PASSWORD_VARIABLE_MISSING" cannot be used: it is not set.`,
+				remedy: "Have the service's operator set it", reason: unusable,
 			},
 		},
 		{

@@ -60,7 +60,7 @@ func refusals() []refusal {
 		{
 			name: "refused-empty-secret", is: "The client secret is empty.",
 			change: func(w *world) { w.setSecret("") },
-			code:   codes.InvalidArgument, reason: invalidRequest, words: "a client secret must be given, or the file that it is in", field: "integration.authentication.client_secret.value",
+			code:   codes.InvalidArgument, reason: invalidRequest, words: "a client secret must be given, or the file or environment variable that it is in", field: "integration.authentication.client_secret.value",
 		},
 		{
 			name: "refused-secret-file-elsewhere", is: "The file with the secret is outside the folder for secrets.",

@@ -36,6 +36,7 @@ func serve(t *testing.T, secretsDir string, worlds ...*world) integrationv1.Inte
 	for _, w := range worlds {
 		trusts += strings.Join(w.operatorTrusts, "")
 		options.AllowEndpoints = append(options.AllowEndpoints, w.allowed...)
+		options.SecretVariables = append(options.SecretVariables, w.listed...)
 		options.ProxyRules = append(options.ProxyRules, w.rules...)
 	}
 	if trusts != "" {

@@ -38,6 +38,8 @@ type world struct {
 
 	// allowed and rules are what the operator says: --allow-endpoint and --proxy.
 	allowed, rules []string
+	// listed are the environment variables that the operator lists: --secret-env.
+	listed []string
 	// trusted are the authorities that the integration trusts, in PEM.
 	trusted []string
 	// operatorTrusts are those that the operator has all integrations trust.
@@ -153,6 +155,19 @@ func (w *world) noDevices() {
 	w.settings.DeviceSource = &integrationv1.DeviceSource{Kind: integrationv1.DeviceSource_KIND_NONE}
 }
 
+// variable sets an environment variable of the service, which its operator lists, and returns its name.
+func (w *world) variable(name, content string) string {
+	name = strings.ToUpper(strings.ReplaceAll(w.name, "-", "_")) + "_" + name
+	w.listed = append(w.listed, name)
+	w.t.Setenv(name, content)
+	return name
+}
+
+// setSecretVariable has the settings name the client secret's environment variable.
+func (w *world) setSecretVariable(name string) {
+	w.settings.Authentication.Credential = &integrationv1.Authentication_ClientSecret{ClientSecret: &integrationv1.ClientSecret{EnvVariable: name}}
+}
+
 // file writes a file into the service's folder for secrets, and returns its name relative to that.
 func (w *world) file(name, content string) string {
 	relative := filepath.Join(w.name, name)
@@ -179,7 +194,8 @@ func (w *world) integration() *integrationv1.Integration {
 	all := strings.Join(w.trusted, "")
 	a := w.settings.GetAuthentication()
 	w.settings.Trust = &integrationv1.Trust{CaPem: all}
-	if a.GetClientSecret().GetValue() == "" && a.GetClientCertificate().GetPem() == "" || w.settings.GetProxy().GetPasswordFile() != "" {
+	if a.GetClientSecret().GetValue() == "" && a.GetClientCertificate().GetPem() == "" || w.settings.GetProxy().GetPasswordFile() != "" ||
+		w.settings.GetProxy().GetPasswordEnvVariable() != "" {
 		w.settings.Trust = &integrationv1.Trust{CaFile: w.file("authorities.pem", all)}
 	}
 	return w.settings

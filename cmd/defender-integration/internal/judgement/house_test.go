@@ -74,8 +74,11 @@ func newHouse(t *testing.T) *house {
 		Test: func(context.Context, *integrationv1.Integration, *storev1.Secrets) *integrationv1.ConnectivityTest {
 			return nil
 		},
-		Check:     func(*integrationv1.Integration, *storev1.Secrets) error { return nil },
-		CheckFile: func(string) error { return nil },
+		Rules: server.Rules{
+			Check:         func(*integrationv1.Integration, *storev1.Secrets) error { return nil },
+			CheckFile:     func(string) error { return nil },
+			CheckVariable: func(string) error { return nil },
+		},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -40,6 +40,14 @@ func credentialKinds() []credentialKind {
 			write(h.t, filepath.Join(h.folder, "secret"), h.secret+"\n")
 			a.Credential = secretFile("secret")
 		}},
+		{name: "secret in a variable", client: appID, prepare: func(h *house, a *integrationv1.Authentication) {
+			h.t.Setenv(secretVariable, h.secret)
+			a.Credential = secretInVariable(secretVariable)
+		}},
+		{name: "certificate in a variable", client: appID, prepare: func(h *house, a *integrationv1.Authentication) {
+			h.t.Setenv(secretVariable, h.certificate())
+			a.Credential = certificateInVariable(secretVariable)
+		}},
 		{name: "certificate", client: appID, prepare: func(h *house, a *integrationv1.Authentication) {
 			a.Credential = &integrationv1.Authentication_ClientCertificate{ClientCertificate: &integrationv1.ClientCertificate{Pem: h.certificate()}}
 		}},
@@ -79,6 +87,17 @@ func (h *house) managed(a *integrationv1.Authentication, clientID string) {
 
 func certificateFile(name string) *integrationv1.Authentication_ClientCertificate {
 	return &integrationv1.Authentication_ClientCertificate{ClientCertificate: &integrationv1.ClientCertificate{File: name}}
+}
+
+// secretVariable is the environment variable that the operator lists for secrets.
+const secretVariable = "ORIGIN_TEST_SECRET"
+
+func secretInVariable(name string) *integrationv1.Authentication_ClientSecret {
+	return &integrationv1.Authentication_ClientSecret{ClientSecret: &integrationv1.ClientSecret{EnvVariable: name}}
+}
+
+func certificateInVariable(name string) *integrationv1.Authentication_ClientCertificate {
+	return &integrationv1.Authentication_ClientCertificate{ClientCertificate: &integrationv1.ClientCertificate{EnvVariable: name}}
 }
 
 func workload(file string) *integrationv1.Authentication_WorkloadIdentity {

@@ -82,7 +82,7 @@ func newHouse(t *testing.T, settings ...setting) *house {
 	}
 	h.options = app.Options{
 		Server: server.Options{Address: "127.0.0.1:0", DrainTimeout: time.Second},
-		Store:  store.Options{Dir: h.data}, SecretsDir: h.folder, AllowHTTP: true, Collecting: collecting(),
+		Store:  store.Options{Dir: h.data}, SecretsDir: h.folder, SecretVariables: []string{secretVariable}, AllowHTTP: true, Collecting: collecting(),
 		Version: "v0.0.0-test", Logger: slog.New(slog.NewJSONHandler(&h.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	h.witness = newWitness(t)

@@ -47,11 +47,14 @@ type throughProxy struct {
 	operator func(h *house, address string)
 	// file has the integration's password in a file.
 	file bool
+	// variable has it in an environment variable.
+	variable bool
 }
 
 func throughProxies() []throughProxy {
 	rows := []throughProxy{
 		{name: "password in a file", kind: defendertest.ProxyHTTP, username: proxyUser, password: proxyPassword, file: true},
+		{name: "password in a variable", kind: defendertest.ProxyHTTP, username: proxyUser, password: proxyPassword, variable: true},
 		{
 			name: "of the operator's rule", kind: defendertest.ProxySOCKS5, username: "operator", password: "planted~password",
 			operator: func(h *house, address string) { h.options.ProxyRules = []string{".contoso.invalid=" + address} },
@@ -106,6 +109,10 @@ func TestEverythingGoesThroughTheProxy(t *testing.T) {
 				if row.file {
 					write(t, filepath.Join(h.folder, "password"), row.password+"\n")
 					i.Proxy.Password, i.Proxy.PasswordFile = "", "password"
+				}
+				if row.variable {
+					t.Setenv(secretVariable, row.password)
+					i.Proxy.Password, i.Proxy.PasswordEnvVariable = "", secretVariable
 				}
 				if authority := proxy.CAPEM(); authority != nil {
 					i.Trust = &integrationv1.Trust{CaPem: string(authority)}

@@ -53,6 +53,21 @@ func refusals() []refused {
 			i.Authentication.Credential = secretFile("secret")
 			i.Trust = &integrationv1.Trust{CaPem: string(h.witness.ca)}
 		}},
+		{
+			// The proxy would be told what is in the variable.
+			name: "a proxy that is not allowed, with its password in a variable", notAllowed: true,
+			change: func(_ *house, i *integrationv1.Integration) {
+				i.Proxy = &integrationv1.Proxy{Url: "http://" + fileProxy, Username: proxyUser, PasswordEnvVariable: secretVariable}
+			},
+		},
+		{name: "an authority with a secret in a variable", change: func(h *house, i *integrationv1.Integration) {
+			i.Authentication.Credential = secretInVariable(secretVariable)
+			i.Trust = &integrationv1.Trust{CaPem: string(h.witness.ca)}
+		}},
+		{name: "an authority with a proxy's password in a variable", change: func(h *house, i *integrationv1.Integration) {
+			i.Proxy = &integrationv1.Proxy{Url: "http://" + h.address(), Username: proxyUser, PasswordEnvVariable: secretVariable}
+			i.Trust = &integrationv1.Trust{CaPem: string(h.witness.ca)}
+		}},
 		{name: "an authority with a federated token", change: func(h *house, i *integrationv1.Integration) {
 			i.Authentication.Credential = workload("federated")
 			i.Trust = &integrationv1.Trust{CaPem: string(h.witness.ca)}
@@ -87,7 +102,7 @@ func refusals() []refused {
 			i.Proxy = &integrationv1.Proxy{Url: h.placed(address)}
 		}})
 	}
-	return append(rows, refusedFiles()...)
+	return append(append(rows, refusedFiles()...), refusedVariables()...)
 }
 
 // refusedFiles are files outside the folder for secrets, in each field that names one.
@@ -97,6 +112,26 @@ func refusedFiles() []refused {
 		for _, file := range []string{"../secret", "/etc/hostname", "sub/../../secret", "..", "./../secret", "sub//../../secret", "sub/", "a\x00b"} {
 			rows = append(rows, refused{name: field + " " + file, change: func(_ *house, i *integrationv1.Integration) { set(i, file) }})
 		}
+	}
+	return rows
+}
+
+// refusedVariables are environment variables that the operator did not list, in each field that names one.
+func refusedVariables() []refused {
+	var rows []refused
+	for _, name := range []string{"PATH", "HOME", "IDENTITY_HEADER", "ORIGIN_TEST_SECRET ", "ORIGIN_TEST_SECRE", "origin_test_secret", "A=B", "$HOME"} {
+		rows = append(
+			rows,
+			refused{name: "client_secret.env_variable " + name, change: func(_ *house, i *integrationv1.Integration) {
+				i.Authentication.Credential = secretInVariable(name)
+			}},
+			refused{name: "client_certificate.env_variable " + name, change: func(_ *house, i *integrationv1.Integration) {
+				i.Authentication.Credential = certificateInVariable(name)
+			}},
+			refused{name: "password_env_variable " + name, change: func(h *house, i *integrationv1.Integration) {
+				i.Proxy = &integrationv1.Proxy{Url: "http://" + h.address(), Username: proxyUser, PasswordEnvVariable: name}
+			}},
+		)
 	}
 	return rows
 }

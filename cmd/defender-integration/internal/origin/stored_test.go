@@ -100,6 +100,13 @@ func leadingsAway() []leadingAway {
 			},
 		},
 		{
+			// What is in a variable is the operator's, and no proof that the caller has the secret of before.
+			name: "the proxy's URL, with the secret in a variable", mask: []string{"proxy.url", "trust", "authentication.client_secret"}, needs: proxyPassword,
+			change: func(h *house, i *integrationv1.Integration) {
+				i.Proxy.Url, i.Trust, i.Authentication.Credential = "http://"+h.witness.addr(), nil, secretInVariable(secretVariable)
+			},
+		},
+		{
 			// Whoever stands before an https:// proxy with a certificate of that authority reads the password.
 			name: "the trusted authority, with the client secret alone", mask: []string{"trust.ca_pem", clientSecret}, needs: proxyPassword,
 			change: func(h *house, i *integrationv1.Integration) {
