@@ -9,7 +9,7 @@ import (
 	"defender-integration/acceptance/process"
 )
 
-// life is one run of the announcing service, from its start to its end.
+// life is one run of the announcing program, from its start to its end.
 type life struct {
 	*process.Process
 	// points tells each point that the service has come to. It waits there until passed is called.
@@ -20,6 +20,12 @@ type life struct {
 // start starts the announcing service.
 func (h *house) start(t *testing.T, flags ...string) *life {
 	t.Helper()
+	return startAnnouncing(t, func(files []*os.File) *process.Process { return h.serve(t, files, flags...) })
+}
+
+// startAnnouncing starts an announcing program, which is passed the files.
+func startAnnouncing(t *testing.T, start func(files []*os.File) *process.Process) *life {
+	t.Helper()
 	points, theirPoints, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -29,7 +35,7 @@ func (h *house) start(t *testing.T, flags ...string) *life {
 		t.Fatal(errors.Join(err, points.Close(), theirPoints.Close()))
 	}
 	l := &life{points: make(chan string), answers: answers}
-	l.Process = h.serve(t, []*os.File{theirPoints, theirAnswers}, flags...)
+	l.Process = start([]*os.File{theirPoints, theirAnswers})
 	// Only the child has these ends open now, so that reading ends with it.
 	if err := errors.Join(theirPoints.Close(), theirAnswers.Close()); err != nil {
 		t.Fatal(err)
