@@ -3,10 +3,12 @@ package store
 import (
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats-server/v2/server"
 )
 
@@ -15,6 +17,7 @@ func TestJetStreamOnAClusterConforms(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a cluster of three takes ten seconds")
 	}
+	t.Parallel() // It waits most of the time.
 	url := startCluster(t)
 	for i, c := range conformance {
 		t.Run(c.name, func(t *testing.T) {
@@ -39,72 +42,113 @@ func TestJetStreamOnAClusterConforms(t *testing.T) {
 	}
 }
 
+// nodes are three servers that make a cluster. Each can be stopped and started again.
+type nodes struct {
+	t       *testing.T
+	options []*server.Options
+	servers []*server.Server // nil while it is stopped
+}
+
 // startCluster starts three servers and returns their URLs once they have a leader.
 func startCluster(t *testing.T) string {
 	t.Helper()
+	return startNodes(t).urls()
+}
+
+// startNodes starts three servers, and returns them once they have a leader.
+func startNodes(t *testing.T) *nodes {
+	t.Helper()
 	for range 3 {
-		if servers := startServers(t, freePorts(t, 3)); servers != nil {
-			return awaitLeader(t, servers)
+		n := newNodes(t, freePorts(t, 6))
+		t.Cleanup(func() {
+			for i := range n.servers {
+				n.stop(i)
+			}
+		})
+		if n.start(0, 1, 2) {
+			n.awaitLeader()
+			return n
 		}
 		t.Log("a server did not start: another process may have taken its port; trying others")
 	}
 	t.Fatal("the servers did not start")
-	return ""
+	return nil
 }
 
-// startServers starts a server for each port, which others route to; nil where one of them does not get ready.
-func startServers(t *testing.T, ports []int) []*server.Server {
+// newNodes returns three servers that are stopped. Of the ports, the first three are for clients, the others for each other.
+func newNodes(t *testing.T, ports []int) *nodes {
 	t.Helper()
+	n := &nodes{t: t, servers: make([]*server.Server, 3)}
 	var routes []string
-	for _, port := range ports {
+	for _, port := range ports[3:] {
 		routes = append(routes, fmt.Sprint("nats://127.0.0.1:", port))
 	}
-	var servers []*server.Server
-	stop := func() {
-		for _, s := range servers {
-			s.Shutdown()
-			s.WaitForShutdown()
-		}
-	}
-	for i, port := range ports {
-		s, err := server.NewServer(&server.Options{
-			ServerName: fmt.Sprint("node-", i),
-			Host:       "127.0.0.1", Port: server.RANDOM_PORT,
+	for i := range n.servers {
+		n.options = append(n.options, &server.Options{
+			ServerName: fmt.Sprint("node-", i), Tags: jwt.TagList{fmt.Sprint("rack:", i)},
+			Host: "127.0.0.1", Port: ports[i],
 			NoSigs: true, NoLog: true, JetStream: true, StoreDir: t.TempDir(),
-			Cluster: server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: port},
+			Cluster: server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: ports[3+i]},
 			// All three, its own too: their number tells a server how many make a majority.
 			Routes: server.RoutesFromStr(strings.Join(routes, ",")),
 		})
-		must(t, err)
-		s.Start()
-		servers = append(servers, s)
 	}
-	for _, s := range servers {
-		if !s.ReadyForConnections(20 * time.Second) {
-			stop()
-			return nil
-		}
-	}
-	t.Cleanup(stop)
-	return servers
+	return n
 }
 
-// awaitLeader returns the URLs of servers once they have a leader that knows them all.
-func awaitLeader(t *testing.T, servers []*server.Server) string {
-	t.Helper()
-	urls := make([]string, len(servers))
-	for i, s := range servers {
-		urls[i] = s.ClientURL()
+// start starts servers, and says whether all of them got ready.
+func (n *nodes) start(which ...int) bool {
+	n.t.Helper()
+	for _, i := range which {
+		s, err := server.NewServer(n.options[i].Clone())
+		must(n.t, err)
+		s.Start()
+		n.servers[i] = s
 	}
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		for _, s := range servers {
-			if s.JetStreamIsLeader() && len(s.JetStreamClusterPeers()) == len(servers) {
-				return strings.Join(urls, ",")
-			}
+	for _, i := range which {
+		if !n.servers[i].ReadyForConnections(20 * time.Second) {
+			return false
 		}
 	}
-	t.Fatal("the cluster has no leader")
-	return ""
+	return true
+}
+
+// stop stops a server.
+func (n *nodes) stop(i int) {
+	if s := n.servers[i]; s != nil {
+		s.Shutdown()
+		s.WaitForShutdown()
+		n.servers[i] = nil
+	}
+}
+
+// urls returns the URLs of the servers.
+func (n *nodes) urls() string {
+	var urls []string
+	for _, o := range n.options {
+		urls = append(urls, fmt.Sprintf("nats://127.0.0.1:%d", o.Port))
+	}
+	return strings.Join(urls, ",")
+}
+
+// awaitLeader waits for a leader that knows all servers.
+func (n *nodes) awaitLeader() {
+	n.t.Helper()
+	eventually(n.t, "a leader of the cluster", func() bool {
+		return slices.ContainsFunc(n.servers, func(s *server.Server) bool {
+			return s.JetStreamIsLeader() && len(s.JetStreamClusterPeers()) == len(n.servers)
+		})
+	})
+}
+
+// eventually waits until something holds.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
 }
 
 // freePorts returns ports that were free a moment ago.

@@ -22,8 +22,16 @@ type Options struct {
 	MaxBytes int64
 	// URL names an existing NATS server or cluster (a comma between several), which takes the place of the server in this process.
 	URL string
+	// Access says how the cluster is reached and trusted.
+	Access Access
 	// Replicas is how many servers of a cluster keep each entry; 0: one.
 	Replicas int
+	// PlacementCluster and PlacementTags say which servers of a cluster keep entries, by their own cluster's name and by their tags;
+	// empty: any.
+	PlacementCluster string
+	PlacementTags    []string
+	// JournalMaxBytes bounds what each journal may take on a cluster, in bytes; 0: only the cluster's own limits do.
+	JournalMaxBytes int64
 	// Prefix begins the names of streams, buckets and subjects, so that several installations can share a cluster: letters,
 	// digits, - and _. Empty: "defender".
 	Prefix string
@@ -97,7 +105,11 @@ func newJetStream(options Options) (*JetStream, error) {
 // open starts the server in this process, where none is named, and connects.
 func (s *JetStream) open(ctx context.Context) error {
 	if s.options.URL != "" {
-		return s.connect(ctx, nats.Timeout(s.options.Timeout))
+		options, err := s.clusterOptions()
+		if err != nil {
+			return err
+		}
+		return s.connect(ctx, options...)
 	}
 	var err error
 	if s.embedded, s.room, err = startEmbedded(s.options, s.logger); err != nil {
@@ -111,48 +123,52 @@ func (s *JetStream) open(ctx context.Context) error {
 }
 
 // connect connects, makes the buckets and starts to watch the checkpoints.
-func (s *JetStream) connect(ctx context.Context, to nats.Option) error {
-	var err error
-	s.conn, err = nats.Connect(s.options.URL, to,
-		nats.Name("defender-integration"),
-		nats.MaxReconnects(-1),
-		nats.ReconnectWait(100*time.Millisecond),
-		// What cannot be sent now must fail now: sent later, it would be a late write.
-		nats.ReconnectBufSize(-1),
-	)
-	if err != nil {
-		return unavailable(err)
-	}
-	if s.js, err = jetstream.New(s.conn); err != nil {
-		return unavailable(err)
+func (s *JetStream) connect(ctx context.Context, to ...nats.Option) error {
+	if err := s.dial(ctx, to...); err != nil {
+		return err
 	}
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
+	var err error
 	for name, bucket := range map[string]*jetstream.KeyValue{
 		"records": &s.records, "ledgers": &s.ledgers, "tests": &s.tests, "checkpoints": &s.checkpoints,
 	} {
 		if *bucket, err = s.bucket(ctx, s.options.Prefix+"-"+name); err != nil {
-			return fmt.Errorf("the bucket of %s: %w", name, unavailable(err))
+			return fmt.Errorf("the bucket of %s: %w", name, s.explain(err))
 		}
 	}
 	return s.watchCheckpoints()
 }
 
-// bucket opens a bucket, and makes it where there is none. It is made as a stream, since a bucket made as such answers reads from
-// any replica, which may be behind: a record that was just created would not be found.
-func (s *JetStream) bucket(ctx context.Context, name string) (jetstream.KeyValue, error) {
-	_, err := s.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-		Name:              "KV_" + name,
-		Subjects:          []string{"$KV." + name + ".>"},
-		MaxMsgsPerSubject: 1,
-		Discard:           jetstream.DiscardNew,
-		AllowRollup:       true,
-		DenyDelete:        true,
-		AllowDirect:       false,
-		Replicas:          s.options.Replicas,
-		Storage:           jetstream.FileStorage,
-	})
+// dial connects, and sees that a cluster can be used.
+func (s *JetStream) dial(ctx context.Context, to ...nats.Option) (err error) {
+	s.conn, err = nats.Connect(s.options.URL, append(to,
+		nats.Name("defender-integration"),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(100*time.Millisecond),
+		// What cannot be sent now must fail now: sent later, it would be a late write.
+		nats.ReconnectBufSize(-1),
+	)...)
 	if err != nil {
+		return s.explain(err)
+	}
+	if s.js, err = jetstream.New(s.conn); err != nil {
+		return unavailable(err)
+	}
+	if s.options.URL == "" {
+		return nil
+	}
+	return s.check(ctx)
+}
+
+// bucket opens a bucket, and makes it where there is none.
+func (s *JetStream) bucket(ctx context.Context, name string) (jetstream.KeyValue, error) {
+	return s.openBucket(ctx, name, s.bucketConfig(name))
+}
+
+// openBucket opens a bucket whose stream is made so.
+func (s *JetStream) openBucket(ctx context.Context, name string, config jetstream.StreamConfig) (jetstream.KeyValue, error) {
+	if err := s.ensureStream(ctx, config); err != nil {
 		return nil, err
 	}
 	return s.js.KeyValue(ctx, name)
@@ -202,10 +218,11 @@ func (s *JetStream) Close() error {
 	return nil
 }
 
-// unavailable wraps an error of the engine that is not one that callers branch on. A context that the caller ended stays its own.
+// unavailable wraps an error of the engine that is not one that callers branch on. A context that the caller ended stays its own,
+// and so does what a later version wrote.
 func unavailable(err error) error {
 	switch {
-	case err == nil, errors.Is(err, context.Canceled), errors.Is(err, ErrUnavailable):
+	case err == nil, errors.Is(err, context.Canceled), errors.Is(err, ErrUnavailable), errors.Is(err, ErrVersion):
 		return err
 	case errors.Is(err, nats.ErrConnectionClosed):
 		return errClosed

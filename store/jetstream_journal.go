@@ -109,24 +109,12 @@ func (j *jetJournal) create(ctx context.Context) (saved, uint64, error) {
 	return first, revision, j.createStream(ctx, first.checkpoint.GetIdentity())
 }
 
-// createStream makes the stream of an identity, if it is not there.
+// createStream makes the stream of an identity, if it is not there, and gives one that is there the replicas that are wanted.
 func (j *jetJournal) createStream(ctx context.Context, identity string) error {
 	// The engine goes on with what nobody waits for any more, and would make the stream while it is being shut down.
 	ctx, cancel := j.store.bound(context.WithoutCancel(ctx))
 	defer cancel()
-	_, err := j.store.js.CreateStream(ctx, jetstream.StreamConfig{
-		Name:               j.stream(identity),
-		Subjects:           []string{j.subject(identity)},
-		Storage:            jetstream.FileStorage,
-		Replicas:           j.store.options.Replicas,
-		Discard:            jetstream.DiscardNew,
-		DenyDelete:         true,
-		AllowDirect:        true,
-		AllowAtomicPublish: true,
-		// Fencing by sequence refuses copies; remembering message ids would only cost memory.
-		Duplicates: 100 * time.Millisecond,
-	})
-	return unavailable(err)
+	return unavailable(j.store.ensureStream(ctx, j.journalConfig(identity)))
 }
 
 // DeleteJournal implements Store.
@@ -292,6 +280,9 @@ func (j *jetJournal) Stats(ctx context.Context) (Stats, error) {
 func (j *jetJournal) stats(ctx context.Context, identity string) (stats Stats, entries uint64, err error) {
 	stream, err := j.store.js.Stream(ctx, j.stream(identity))
 	if err != nil {
+		return Stats{}, 0, err
+	}
+	if err := checkStreamFormat(stream.CachedInfo().Config); err != nil {
 		return Stats{}, 0, err
 	}
 	state := stream.CachedInfo().State

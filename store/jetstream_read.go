@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -17,6 +18,8 @@ const (
 	// chunkEntries and chunkBytes bound what one request for entries brings. A reader holds two such chunks at most.
 	chunkEntries = 512
 	chunkBytes   = 2 << 20
+	// replicaPatience is how long any replica may take to answer, before the leader is asked: the one that was asked may be stopped.
+	replicaPatience = 2 * time.Second
 )
 
 // The engine's subjects for reads, before a stream's name: from any replica, and from the leader.
@@ -97,11 +100,11 @@ func (j *jetJournal) Get(ctx context.Context, sequence uint64) (Positioned, erro
 	if entry, ok := j.store.recent.get(identity, sequence); ok {
 		return entry, nil
 	}
-	bounded, cancel := j.store.bound(ctx)
+	patient, cancel := context.WithTimeout(ctx, replicaPatience)
 	defer cancel()
-	reply, err := j.store.conn.RequestWithContext(bounded, directGet+j.stream(identity), fmt.Appendf(nil, `{"seq":%d}`, sequence))
-	if err != nil && !errors.Is(err, nats.ErrNoResponders) {
-		return Positioned{}, unavailable(err)
+	reply, err := j.store.conn.RequestWithContext(patient, directGet+j.stream(identity), fmt.Appendf(nil, `{"seq":%d}`, sequence))
+	if ctx.Err() != nil {
+		return Positioned{}, ctx.Err()
 	}
 	if err == nil && reply.Header.Get("Status") == "" {
 		return j.decode(identity, sequence, reply.Data)
@@ -224,29 +227,36 @@ func (j *jetJournal) missing(ctx context.Context, identity string, sequence uint
 
 // leaderEntry reads an entry from the stream's leader, which has everything that was acknowledged. It returns the engine's errors.
 func (j *jetJournal) leaderEntry(ctx context.Context, identity string, sequence uint64) ([]byte, error) {
-	request := fmt.Appendf(nil, `{"seq":%d}`, sequence)
-	reply, err := j.store.conn.RequestWithContext(ctx, leaderGet+j.stream(identity), request)
+	_, data, err := j.store.leaderMessage(ctx, j.stream(identity), fmt.Sprintf(`{"seq":%d}`, sequence))
+	return data, err
+}
+
+// leaderMessage asks the leader of a stream for the message that a request of the engine's names, and returns its sequence and content.
+func (s *JetStream) leaderMessage(ctx context.Context, stream, request string) (sequence uint64, data []byte, err error) {
+	reply, err := s.conn.RequestWithContext(ctx, leaderGet+stream, []byte(request))
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
 	var answer struct {
 		Error   *jetstream.APIError `json:"error"`
 		Message struct {
-			Data string `json:"data"`
+			Sequence uint64 `json:"seq"`
+			Data     string `json:"data"`
 		} `json:"message"`
 	}
 	if err := json.Unmarshal(reply.Data, &answer); err != nil {
-		return nil, fmt.Errorf("the engine's answer: %w", err)
+		return 0, nil, fmt.Errorf("the engine's answer: %w", err)
 	}
 	switch {
 	case answer.Error == nil:
-		return base64.StdEncoding.DecodeString(answer.Message.Data)
+		data, err = base64.StdEncoding.DecodeString(answer.Message.Data)
+		return answer.Message.Sequence, data, err
 	case answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
-		return nil, jetstream.ErrMsgNotFound
+		return 0, nil, jetstream.ErrMsgNotFound
 	case answer.Error.ErrorCode == jetstream.JSErrCodeStreamNotFound:
-		return nil, jetstream.ErrStreamNotFound
+		return 0, nil, jetstream.ErrStreamNotFound
 	}
-	return nil, answer.Error
+	return 0, nil, answer.Error
 }
 
 // chunkReader asks for chunks of entries, one request at a time.
@@ -259,12 +269,15 @@ type chunkReader struct {
 }
 
 func (j *jetJournal) newChunkReader(identity string) (*chunkReader, error) {
-	answers := make(chan *nats.Msg, chunkEntries+1)
-	inbox, err := j.store.conn.ChanSubscribe(j.store.conn.NewInbox(), answers)
-	if err != nil {
-		return nil, unavailable(err)
-	}
-	return &chunkReader{store: j.store, subject: directGet + j.stream(identity), inbox: inbox, answers: answers}, nil
+	r := &chunkReader{store: j.store, subject: directGet + j.stream(identity)}
+	return r, r.open()
+}
+
+// open makes the reader ready for an answer.
+func (r *chunkReader) open() (err error) {
+	r.answers = make(chan *nats.Msg, chunkEntries+1)
+	r.inbox, err = r.store.conn.ChanSubscribe(r.store.conn.NewInbox(), r.answers)
+	return unavailable(err)
 }
 
 // close drops what is still to come. The subscription ends with the connection, if not before.
@@ -281,20 +294,25 @@ func (r *chunkReader) request(from, through uint64) error {
 }
 
 // receive returns the entries of the chunk that was asked for, as they are stored: those from `from` on without a hole. None
-// means that the entry `from` was not found.
+// means that the entry `from` was not found, or that nothing was answered.
 func (r *chunkReader) receive(ctx context.Context, from uint64) ([][]byte, error) {
-	ctx, cancel := r.store.bound(ctx)
-	defer cancel()
+	patience := time.NewTimer(replicaPatience)
+	defer patience.Stop()
 	var chunk [][]byte
 	for whole := true; ; {
 		var message *nats.Msg
 		select {
 		case message = <-r.answers:
+		case <-patience.C:
+			// What comes still of this answer must not be taken for the next one.
+			r.close()
+			return chunk, r.open()
 		case <-ctx.Done():
 			return nil, unavailable(ctx.Err())
 		case <-r.store.closing.Done():
 			return nil, errClosed
 		}
+		patience.Reset(replicaPatience)
 		switch status := message.Header.Get("Status"); status {
 		case "":
 		case "204", "404", "503": // The end of the chunk; nothing found; no such stream.

@@ -83,7 +83,7 @@ func (j *jetJournal) settle(ctx context.Context, s saved) error {
 		return err
 	}
 	identity := s.checkpoint.GetIdentity()
-	if s.checkpoint.GetLastSequence() == 0 {
+	if s.checkpoint.GetLastSequence() == 0 || j.store.options.URL != "" {
 		if err := j.createStream(ctx, identity); err != nil {
 			return err
 		}

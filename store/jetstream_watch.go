@@ -3,24 +3,35 @@ package store
 import (
 	"context"
 	"fmt"
-	"time"
+	"maps"
+	"slices"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// WatchRecords implements Registry.
+// WatchRecords implements Registry. What is there at first is collected until it is all there, so that nothing is told that was
+// replaced or deleted before the watch began: what a collector is started for is there.
 func (s *JetStream) WatchRecords(ctx context.Context) (<-chan Change, error) {
 	changes := make(chan Change)
-	synced := false
+	first, synced := map[string]Change{}, false
 	err := s.follow(ctx, s.records, func(ctx context.Context, entry jetstream.KeyValueEntry) {
-		change, ok := s.changeOf(entry)
-		if !ok || change.Deleted && !synced {
-			return
-		}
-		synced = synced || change.Synced
-		select {
-		case changes <- change:
-		case <-ctx.Done():
+		switch {
+		case entry == nil:
+			synced = true
+			for _, id := range slices.Sorted(maps.Keys(first)) {
+				pass(ctx, changes, first[id])
+			}
+			first = nil
+			pass(ctx, changes, Change{Synced: true})
+		case synced:
+			if change, ok := s.changeOf(entry); ok {
+				pass(ctx, changes, change)
+			}
+		default:
+			delete(first, entry.Key())
+			if change, ok := s.changeOf(entry); ok && !change.Deleted {
+				first[change.ID] = change
+			}
 		}
 	}, func() { close(changes) })
 	if err != nil {
@@ -29,11 +40,16 @@ func (s *JetStream) WatchRecords(ctx context.Context) (<-chan Change, error) {
 	return changes, nil
 }
 
+// pass gives a change to whoever watches, unless ctx ends before.
+func pass(ctx context.Context, changes chan<- Change, change Change) {
+	select {
+	case changes <- change:
+	case <-ctx.Done():
+	}
+}
+
 // changeOf returns what the bucket of the records told; false where it cannot be read.
 func (s *JetStream) changeOf(entry jetstream.KeyValueEntry) (Change, bool) {
-	if entry == nil {
-		return Change{Synced: true}, true
-	}
 	change := Change{ID: entry.Key(), Versioned: Versioned{Revision: entry.Revision()}}
 	if entry.Operation() != jetstream.KeyValuePut {
 		change.Deleted = true
@@ -50,12 +66,11 @@ func (s *JetStream) changeOf(entry jetstream.KeyValueEntry) (Change, bool) {
 
 // watchCheckpoints begins to tell the open journals of the checkpoints that any process saves. One watch serves all journals.
 func (s *JetStream) watchCheckpoints() error {
-	// Journal reads the checkpoint that there is, after the watch began: only later ones need telling.
 	return s.follow(context.Background(), s.checkpoints, func(_ context.Context, entry jetstream.KeyValueEntry) {
 		if entry != nil {
 			s.tell(entry)
 		}
-	}, func() {}, jetstream.UpdatesOnly())
+	}, func() {})
 }
 
 // tell gives a journal its newest checkpoint.
@@ -87,58 +102,5 @@ func (s *JetStream) forget(journal *jetJournal) {
 	s.recent.forget(journal.Checkpoint().GetIdentity())
 	if s.journals[journal.uid] == journal {
 		delete(s.journals, journal.uid)
-	}
-}
-
-// follow watches a bucket, and gives what it tells to handle until ctx or the store ends, then calls done.
-func (s *JetStream) follow(ctx context.Context, bucket jetstream.KeyValue,
-	handle func(context.Context, jetstream.KeyValueEntry), done func(), options ...jetstream.WatchOpt,
-) error {
-	ctx, cancel := context.WithCancel(ctx)
-	// The watch lives as long as the context that it is begun with, so the beginning is bounded apart.
-	limit := time.AfterFunc(s.options.Timeout, cancel)
-	watcher, err := bucket.WatchAll(ctx, options...)
-	if err == nil && !limit.Stop() {
-		err = context.DeadlineExceeded
-	}
-	if err != nil {
-		limit.Stop()
-		cancel()
-		return unavailable(err)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		cancel()
-		return errClosed
-	}
-	stop := context.AfterFunc(s.closing, cancel)
-	s.tasks.Go(func() {
-		defer done()
-		defer stop()
-		s.handleUpdates(ctx, watcher, handle)
-		cancel()
-		// A watcher that nobody reads holds the client's goroutine for ever: stop it, and read to the end. That it is stopped
-		// already, by its context, is no error.
-		_ = watcher.Stop()
-		for range watcher.Updates() {
-			continue
-		}
-	})
-	return nil
-}
-
-// handleUpdates gives what a watcher tells to handle until ctx ends, or the connection.
-func (s *JetStream) handleUpdates(ctx context.Context, watcher jetstream.KeyWatcher, handle func(context.Context, jetstream.KeyValueEntry)) {
-	for {
-		select {
-		case entry, ok := <-watcher.Updates():
-			if !ok {
-				return
-			}
-			handle(ctx, entry)
-		case <-ctx.Done():
-			return
-		}
 	}
 }

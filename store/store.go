@@ -36,6 +36,8 @@ var (
 	ErrTooLarge = errors.New("the entry is too large")
 	// ErrUnavailable says that the engine does not answer, or has no room.
 	ErrUnavailable = errors.New("the store is unavailable")
+	// ErrSetup says that a NATS cluster cannot be used as it is, and that an operator has to mend it. Waiting does not help.
+	ErrSetup = errors.New("the NATS cluster cannot be used")
 )
 
 // MaxEntrySize is how large an encoded entry may be, in bytes: below the engine's limit for a message (1 MB by default), with

@@ -31,7 +31,11 @@ func (f *serveFlags) rotateKey(ctx context.Context, s streams, step app.Rotation
 	if err != nil {
 		return err
 	}
-	done, err := app.RotateKey(ctx, app.Options{Store: f.store, SealingKeyFile: f.sealingKey, Logger: logger, Version: version()}, step)
+	stored, err := f.store.get()
+	if err != nil {
+		return err
+	}
+	done, err := app.RotateKey(ctx, app.Options{Store: stored, SealingKeyFile: f.sealingKey, Logger: logger, Version: version()}, step)
 	for _, line := range done {
 		fmt.Fprintln(s.out, line)
 	}

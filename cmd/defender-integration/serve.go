@@ -9,7 +9,6 @@ import (
 	"defender-integration/cmd/defender-integration/internal/app"
 	"defender-integration/collector"
 	"defender-integration/server"
-	"defender-integration/store"
 )
 
 // defaultListen is where the server listens, and where healthcheck asks.
@@ -18,7 +17,7 @@ const defaultListen = "127.0.0.1:7443"
 // serveFlags are the flags of serve.
 type serveFlags struct {
 	server     server.Options
-	store      store.Options
+	store      storeFlags
 	sealingKey string
 	mode       modeValue
 	allow      listValue
@@ -96,11 +95,9 @@ func (f *serveFlags) keeping(flags *flagSet) {
 
 // storing declares the flags of where data is, and of the key that it is sealed with: for whatever opens the store.
 func (f *serveFlags) storing(flags *flagSet) {
-	flags.StringVar(&f.store.Dir, "data-dir", "data", "keep data in this `folder`; it is made where it is missing, and only one process uses it")
-	flags.Int64Var(&f.store.MaxBytes, "data-max-bytes", 0, "how many `bytes` data may take; 0: three quarters of what the disk has left")
-	flags.StringVar(&f.store.URL, "nats-url", "", "keep data on the NATS server or cluster at this `URL` instead of in --data-dir")
-	flags.IntVar(&f.store.Replicas, "nats-replicas", 1, "how many servers of the cluster keep each entry")
-	flags.StringVar(&f.store.Prefix, "nats-prefix", "defender", "begin the names of streams and buckets with this `text`")
+	flags.StringVar(&f.store.options.Dir, "data-dir", "data", "keep data in this `folder`; it is made where it is missing, and only one process uses it")
+	flags.Int64Var(&f.store.options.MaxBytes, "data-max-bytes", 0, "how many `bytes` data may take; 0: three quarters of what the disk has left")
+	f.store.declare(flags)
 	flags.StringVar(&f.sealingKey, "sealing-key-file", "",
 		"the `file` with the key that secrets are sealed with. Default: sealing.key in --data-dir, made at the first start.\n"+
 			"Keep a copy: without it what is registered cannot be used")
@@ -181,7 +178,13 @@ func (f *serveFlags) options() (app.Options, error) {
 	if c.RetryMin > c.RetryMax {
 		return app.Options{}, usagef("--retry-min (%s) must not be longer than --retry-max (%s)", c.RetryMin, c.RetryMax)
 	}
-	var err error
+	stored, err := f.store.get()
+	if err != nil {
+		return app.Options{}, err
+	}
+	if most := stored.JournalMaxBytes; most > 0 && uint64(most) <= c.RetentionBytes {
+		return app.Options{}, usagef("--nats-max-bytes (%d) must be more than --retention-bytes (%d): the oldest entries are dropped before a journal is full", most, c.RetentionBytes)
+	}
 	if c.Budgets, err = budgets(c.Budgets, f.budget); err != nil {
 		return app.Options{}, err
 	}
@@ -196,7 +199,7 @@ func (f *serveFlags) options() (app.Options, error) {
 	}
 	f.server.UnixSocketMode = fs.FileMode(f.mode)
 	return app.Options{
-		Server: f.server, Store: f.store, SealingKeyFile: f.sealingKey, AllowEndpoints: f.allow, AllowHTTP: f.allowHTTP,
+		Server: f.server, Store: stored, SealingKeyFile: f.sealingKey, AllowEndpoints: f.allow, AllowHTTP: f.allowHTTP,
 		SecretsDir: f.secretsDir, SecretVariables: f.secretEnv, Integrations: f.integrations, ProxyRules: f.proxies, TrustedCAFile: f.trustedCA,
 		Collecting: c, Version: version(),
 	}, nil
