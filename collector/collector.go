@@ -448,7 +448,8 @@ func storeProblem(err error) *integrationv1.Problem {
 	p := &integrationv1.Problem{
 		Reason:  integrationv1.ErrorReason_ERROR_REASON_STORE_UNAVAILABLE,
 		Message: "The journal cannot be written.",
-		Remedy:  "See that the data directory has room and can be written, and read the service's log. It is tried again by itself.",
+		Remedy:  "See that the data directory has room and can be written, or on a NATS cluster that a majority of its servers runs and has " +
+			"room, and read the service's log. It is tried again by itself.",
 	}
 	switch {
 	case errors.Is(err, store.ErrFenced):

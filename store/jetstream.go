@@ -218,6 +218,9 @@ func (s *JetStream) Close() error {
 	return nil
 }
 
+// errDisconnected is what a store returns while its server does not run, or its cluster cannot be reached.
+var errDisconnected = fmt.Errorf("%w: there is no connection to its server", ErrUnavailable)
+
 // unavailable wraps an error of the engine that is not one that callers branch on. A context that the caller ended stays its own,
 // and so does what a later version wrote.
 func unavailable(err error) error {
@@ -226,6 +229,8 @@ func unavailable(err error) error {
 		return err
 	case errors.Is(err, nats.ErrConnectionClosed):
 		return errClosed
+	case errors.Is(err, nats.ErrReconnectBufExceeded):
+		return errDisconnected
 	}
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }

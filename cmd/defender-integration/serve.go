@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"time"
@@ -216,6 +217,9 @@ func (f *serveFlags) run(ctx context.Context, s streams) error {
 	}
 	options.Logger.InfoContext(ctx, "starting", "version", options.Version)
 	service, err := app.Start(ctx, options)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil // It was told to stop while it waited for its store.
+	}
 	if err != nil {
 		return fmt.Errorf("cannot start: %w", err)
 	}

@@ -70,7 +70,8 @@ type App struct {
 	stopEngine context.CancelFunc
 }
 
-// Start opens the store and the listeners. What it returns is run with Run, which also closes it.
+// Start opens the store and the listeners. What it returns is run with Run, which also closes it. Where a NATS cluster is not there yet, it
+// waits until it is, or ctx ends.
 func Start(ctx context.Context, options Options) (*App, error) {
 	connector, err := newConnector(options)
 	if err != nil {
@@ -89,7 +90,7 @@ func Start(ctx context.Context, options Options) (*App, error) {
 		}
 	}
 	options.Store.Logger = options.Logger
-	opened, err := store.OpenJetStream(ctx, options.Store)
+	opened, err := openStore(ctx, options)
 	if err != nil {
 		return nil, errors.Join(err, connector.files.Close())
 	}
