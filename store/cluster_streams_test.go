@@ -80,6 +80,7 @@ var onCluster = []struct {
 	{"Replicas", testReplicas},
 	{"Placement", testPlacement},
 	{"FewerServersThanReplicas", testFewerServers},
+	{"Copy", testCopyThere},
 	{"Away", testAway},
 	{"AwayAtTheStart", testAwayAtStart},
 }

@@ -58,7 +58,7 @@ func startEmbedded(options Options, logger *slog.Logger) (*embedded, *room, erro
 			JetStreamMaxStore:      room.limit + reserve,
 			JetStreamMaxMemory:     64 << 20, // Consumers only; all streams are files.
 			// Without it, a loss of power loses whole streams, not just the last seconds.
-			SyncAlways: true,
+			SyncAlways: !options.syncLater,
 		},
 	}
 	if err := e.start(); err != nil {

@@ -39,6 +39,9 @@ type Options struct {
 	Timeout time.Duration
 	// Logger gets what the server in this process warns of; nil: it is dropped.
 	Logger *slog.Logger
+
+	// syncLater leaves it to whoever writes to make the data directory durable at the end.
+	syncLater bool
 }
 
 // JetStream is the store on NATS JetStream.
@@ -102,34 +105,28 @@ func newJetStream(options Options) (*JetStream, error) {
 	return s, nil
 }
 
-// open starts the server in this process, where none is named, and connects.
+// open reaches the server and makes what is missing.
 func (s *JetStream) open(ctx context.Context) error {
-	if s.options.URL != "" {
-		options, err := s.clusterOptions()
-		if err != nil {
-			return err
-		}
-		return s.connect(ctx, options...)
-	}
-	var err error
-	if s.embedded, s.room, err = startEmbedded(s.options, s.logger); err != nil {
+	if err := s.reach(ctx); err != nil {
 		return err
 	}
-	if err := s.connect(ctx, nats.InProcessServer(s.embedded)); err != nil {
+	if err := s.prepare(ctx); err != nil {
 		return err
 	}
-	s.tasks.Go(s.keep)
+	if s.embedded != nil {
+		s.tasks.Go(s.keep)
+	}
 	return nil
 }
 
-// connect connects, makes the buckets and starts to watch the checkpoints.
-func (s *JetStream) connect(ctx context.Context, to ...nats.Option) error {
-	if err := s.dial(ctx, to...); err != nil {
-		return err
-	}
+// prepare makes the buckets and starts to watch the checkpoints.
+func (s *JetStream) prepare(ctx context.Context) error {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
-	var err error
+	err := s.checkCopied(ctx)
+	if err != nil {
+		return unavailable(err)
+	}
 	for name, bucket := range map[string]*jetstream.KeyValue{
 		"records": &s.records, "ledgers": &s.ledgers, "tests": &s.tests, "checkpoints": &s.checkpoints,
 	} {
@@ -225,7 +222,7 @@ var errDisconnected = fmt.Errorf("%w: there is no connection to its server", Err
 // and so does what a later version wrote.
 func unavailable(err error) error {
 	switch {
-	case err == nil, errors.Is(err, context.Canceled), errors.Is(err, ErrUnavailable), errors.Is(err, ErrVersion):
+	case err == nil, errors.Is(err, context.Canceled), errors.Is(err, ErrUnavailable), errors.Is(err, ErrVersion), errors.Is(err, errCopying):
 		return err
 	case errors.Is(err, nats.ErrConnectionClosed):
 		return errClosed

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"log/slog"
 	"os"
 	"testing"
@@ -42,7 +43,7 @@ func peerOf(t testing.TB, s *JetStream) *JetStream {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = peer.Close() })
-	if err := peer.connect(t.Context(), nats.InProcessServer(s.embedded)); err != nil {
+	if err := errors.Join(peer.dial(t.Context(), nats.InProcessServer(s.embedded)), peer.prepare(t.Context())); err != nil {
 		t.Fatal(err)
 	}
 	return peer

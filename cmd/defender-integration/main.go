@@ -47,7 +47,7 @@ type command struct {
 // commands returns all commands, in the order in which help shows them.
 func commands() []command {
 	return []command{
-		serveCommand(), validateCommand(), rotateKeyCommand(), simulateCommand(), demoCommand(), healthcheckCommand(), versionCommand(),
+		serveCommand(), validateCommand(), rotateKeyCommand(), copyCommand(), healthcheckCommand(), simulateCommand(), demoCommand(), versionCommand(),
 	}
 }
 
