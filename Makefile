@@ -7,6 +7,8 @@ KILLS ?= 300
 SEED ?= 1
 # How long `make soak` lasts, from SEED.
 SOAK ?= 1h
+# How many streams `make drain` has when the service is told to end, and how many `make load` opens.
+STREAMS ?= 1000
 # How many sequences `make sequences` plays in fake time.
 SEQUENCES ?= 10000
 # How long `make fuzz` spends on each target.
@@ -58,6 +60,14 @@ kill: ## kill the service KILLS times (default 300) and its three clients, from 
 .PHONY: soak
 soak: ## let 1,000 streams run for SOAK (default 1h), with faults from SEED (default 1)
 	ACCEPTANCE_SOAK=$(SOAK) ACCEPTANCE_SEED=$(SEED) go test -count 1 -timeout 0 -v -run '^TestSoak$$' ./acceptance
+
+.PHONY: drain
+drain: ## tell the service to end while it has STREAMS (default 1000) streams, all of which resume
+	ACCEPTANCE_STREAMS=$(STREAMS) go test -count 1 -timeout 0 -v -run '^TestDrain$$' ./acceptance
+
+.PHONY: full
+full: ## run the tests of acceptance/ that are smaller in everybody's run in full
+	ACCEPTANCE_FULL=1 go test -count 1 -timeout 0 -v -run '^Test(CrowdedInstants|CallsDoNotGrowWithStreams)$$' ./acceptance
 
 .PHONY: faults
 faults: ## run the fault matrix and write it into docs/faults.md
