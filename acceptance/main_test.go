@@ -1,9 +1,11 @@
 package acceptance_test
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +17,12 @@ import (
 
 // The test binary runs itself again as the reader of the kill test, where this variable is set.
 const readerVariable = "ACCEPTANCE_READER"
+
+// testsAtOnce is how many tests run side by side.
+const testsAtOnce = 4
+
+// full says that the tests are to be as large as what they are about, which takes longer than everybody's run may.
+func full() bool { return os.Getenv("ACCEPTANCE_FULL") != "" }
 
 // programs is where the programs are built that the tests run; each is built once.
 var programs struct {
@@ -33,6 +41,11 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	programs.dir, programs.by = dir, map[string]string{}
+	// Most of their time the tests wait, so more run at once than there are processors. What the command line says comes after, and wins.
+	if err := flag.Set("test.parallel", strconv.Itoa(testsAtOnce)); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(status int) {
 		if err := os.RemoveAll(dir); err != nil {
 			fmt.Fprintln(os.Stderr, err)

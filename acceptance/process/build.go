@@ -26,7 +26,8 @@ func Build(t testing.TB, dir, pkg string, flags ...string) string {
 	t.Helper()
 	lookAtSources(t)
 	program := filepath.Join(dir, path.Base(pkg))
-	command := exec.CommandContext(t.Context(), "go", append(append([]string{"build", "-o", program}, flags...), pkg)...)
+	// Without what debuggers need it is linked in half the time.
+	command := exec.CommandContext(t.Context(), "go", append(append([]string{"build", "-ldflags=-w", "-o", program}, flags...), pkg)...)
 	command.Dir = Root(t)
 	// The flags of the test's own build are not meant for this one.
 	command.Env = append(os.Environ(), "GOFLAGS=")
