@@ -73,6 +73,10 @@ full: ## run the tests of acceptance/ that are smaller in everybody's run in ful
 faults: ## run the fault matrix and write it into docs/faults.md
 	ACCEPTANCE_WRITE_FAULTS=1 go test -count 1 -v -run '^Test(Own)?Faults$$' ./acceptance
 
+.PHONY: metrics
+metrics: ## write docs/metrics.md from a running service
+	go test -count 1 ./cmd/defender-integration/internal/observing -update
+
 .PHONY: sequences
 sequences: ## play SEQUENCES random sequences (default 10000) against a model, and 200 on the real engine, from SEED (default 1)
 	SEQUENCES=$(SEQUENCES) SEQUENCES_ENGINE=200 SEQUENCES_SEED=$(SEED) \

@@ -43,6 +43,8 @@ func (c *Collector) close(ctx context.Context) error {
 	if since.IsZero() {
 		return nil
 	}
+	ctx, span := c.span(ctx, "closing read", c.closingLinks(now)...)
+	defer span.End()
 	return c.readDeep(withReserve(ctx), integrationv1.Pair_DEPTH_CLOSING, since)
 }
 

@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -60,7 +63,15 @@ type Collector struct {
 
 	setTelemetryAside context.CancelCauseFunc // likewise, of asking telemetry
 
+	traces map[*Member]trace.SpanContext // the spans of the members that are traced
+
 	background sync.WaitGroup // what asks telemetry
+
+	// What metrics tell, besides the above: how many entries were taken and not appended yet, and, guarded by mu, the journal's
+	// size when it was last looked at and who knows until when the credentials are good.
+	waiting   atomic.Int64
+	journaled journaled
+	expiring  Expiring
 
 	// All that follows belongs to the collector's goroutine.
 	source     Source
@@ -125,6 +136,7 @@ func (c *Collector) run(ctx context.Context) {
 			return
 		}
 		c.log.ErrorContext(ctx, "the journal cannot be written; recovering it", "error", err)
+		c.metrics.failed(c.id, operationStore, storeProblem(err))
 		c.lookAway()
 		c.setProblem(storeProblem(err), time.Time{}, time.Time{})
 		if time.Since(began) > c.settings.RetryMax {
@@ -208,9 +220,13 @@ func (c *Collector) recover(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open the journal: %w", err)
 	}
+	before := journal.Checkpoint().GetIdentity()
 	checkpoint, err := journal.Recover(ctx)
 	if err != nil {
 		return fmt.Errorf("recover the journal: %w", err)
+	}
+	if before != checkpoint.GetIdentity() {
+		c.metrics.replaced.WithLabelValues(c.id).Inc()
 	}
 	announce.Point(announce.Recovered)
 	stats, err := journal.Stats(ctx)
@@ -218,6 +234,7 @@ func (c *Collector) recover(ctx context.Context) error {
 		return fmt.Errorf("recover the journal: %w", err)
 	}
 	c.index, c.facts, c.pending, c.size = newIndex(), map[string][]*fact{}, nil, 0
+	c.waiting.Store(0)
 	for p, err := range journal.Read(ctx, stats.First, checkpoint.GetLastSequence()) {
 		if err != nil {
 			return fmt.Errorf("read the journal: %w", err)
@@ -232,6 +249,7 @@ func (c *Collector) recover(ctx context.Context) error {
 		c.absences = nil
 		c.update(func(s *Snapshot) { s.Pairs = nil })
 	}
+	c.measured(stats)
 	c.mu.Lock()
 	c.clock = checkpoint.GetClock().AsDuration()
 	c.journal = journal
@@ -298,10 +316,12 @@ func (c *Collector) makeSource(record *storev1.Record) {
 	if err != nil {
 		c.lookAway()
 		c.plan.reconnect = time.Now().Add(c.settings.RetryPermanent)
-		c.log.Warn("the connection cannot be made", "reason", connectProblem(err).GetReason(), "error", err, "again_at", c.plan.reconnect)
+		c.metrics.failed(c.id, operationConnect, connectProblem(err))
+		c.log.Warn("the connection cannot be made", "reason", connectProblem(err).GetReason().String(), "error", err, "again_at", c.plan.reconnect)
 		return
 	}
 	c.source = source
+	c.setExpiring(source)
 	c.sharing = application(record.GetIntegration())
 	c.budgets.share(c.sharing, c)
 }
@@ -319,6 +339,7 @@ func onlyPausing(a, b *storev1.Record) bool {
 
 func (c *Collector) disconnect() {
 	if c.source != nil {
+		c.setExpiring(nil)
 		c.source.Close()
 		c.source = nil
 		c.budgets.unshare(c.sharing, c)
@@ -397,6 +418,7 @@ func (c *Collector) add(entry *storev1.Entry) {
 	c.index.add(sequence, entry)
 	c.learn(sequence, entry)
 	c.pending = append(c.pending, entry)
+	c.waiting.Store(int64(len(c.pending)))
 	c.size += sizeOf(entry)
 }
 
@@ -405,15 +427,20 @@ func (c *Collector) flush(ctx context.Context) error {
 	if len(c.pending) == 0 {
 		return nil
 	}
+	ctx, span := c.span(ctx, "append")
+	defer span.End()
+	span.SetAttributes(attribute.Int("defender.entries", len(c.pending)), attribute.Int("defender.bytes", c.size))
 	announce.Point(announce.Append)
 	last, err := c.journal.Append(ctx, c.pending)
 	if err != nil {
+		defender.NoteError(span, err)
 		return &storeError{fmt.Errorf("append to the journal: %w", err)}
 	}
 	if want := c.checkpoint.GetLastSequence() + uint64(len(c.pending)); last != want {
 		return &storeError{fmt.Errorf("append to the journal: the last sequence is %d, not %d", last, want)}
 	}
 	c.pending, c.size = nil, 0
+	c.waiting.Store(0)
 	c.checkpoint.LastSequence = last
 	announce.Point(announce.Checkpoint)
 	return c.save(ctx)

@@ -22,6 +22,8 @@ func (c *Collector) readBack(ctx context.Context) error {
 	c.mu.Lock()
 	since := c.wanted(time.Now())
 	c.mu.Unlock()
+	ctx, span := c.span(ctx, "read back", c.reachLinks()...)
+	defer span.End()
 	return c.readDeep(ctx, integrationv1.Pair_DEPTH_REREAD, since)
 }
 

@@ -155,6 +155,8 @@ func (c *Collector) devicesDue() time.Time {
 func (c *Collector) lookUp(ctx context.Context) error {
 	now := time.Now()
 	c.plan.devices = now
+	ctx, span := c.span(ctx, "look devices up")
+	defer span.End()
 	found := &Devices{LookedUp: now, byID: map[string]*integrationv1.Device{}, byKey: map[string][]*integrationv1.Device{}}
 	keys := c.keys()
 	timed, cancel := context.WithTimeoutCause(ctx, lookUpLimit, lookUpTooLong())
@@ -174,8 +176,10 @@ func (c *Collector) lookUp(ctx context.Context) error {
 		return nil
 	}
 	if err != nil {
+		defender.NoteError(span, err)
 		problem, _ := c.plan.devicesGate.note(c.settings, err)
-		c.log.WarnContext(ctx, "looking the devices up failed", "reason", problem.GetReason(), "error", err, "again_at", c.plan.devicesGate.until)
+		c.metrics.failed(c.id, operationDevices, problem)
+		c.log.WarnContext(ctx, "looking the devices up failed", "reason", problem.GetReason().String(), "error", err, "again_at", c.plan.devicesGate.until)
 		c.update(func(s *Snapshot) { s.DeviceProblem = since(problem, s.DeviceProblem) })
 		return nil
 	}

@@ -44,7 +44,7 @@ func NewManager(options Options) *Manager {
 		changed: make(chan struct{}),
 	}
 	if options.Metrics != nil {
-		options.Metrics.MustRegister(newBudgetGauges(m))
+		options.Metrics.MustRegister(newGauges(m))
 	}
 	return m
 }
@@ -117,6 +117,7 @@ func (m *Manager) start(ctx context.Context, record *storev1.Record, collectors 
 	}
 	m.remove(ctx, id)
 	c := newCollector(m, record)
+	m.metrics.replaced.WithLabelValues(id) // From zero on, so that the first is an increase.
 	ctx, cancel := context.WithCancel(ctx)
 	m.mu.Lock()
 	m.running[id] = &running{collector: c, cancel: cancel}

@@ -53,6 +53,7 @@ func (c *Collector) Join(ctx context.Context, actors [][]string) (*Member, *stor
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.members[m] = struct{}{}
+	c.traceMember(ctx, m)
 	for _, k := range m.keys {
 		c.interest[k]++
 		if c.interest[k] == 1 {
@@ -104,6 +105,7 @@ func (m *Member) Leave() {
 	delete(c.members, m)
 	delete(c.closings, m)
 	delete(c.reaching, m)
+	delete(c.traces, m)
 	c.withdraw(m)
 	for _, k := range m.keys {
 		if c.interest[k]--; c.interest[k] == 0 {

@@ -16,6 +16,7 @@ import (
 type metrics struct {
 	reads     *prometheus.HistogramVec
 	failures  *prometheus.CounterVec
+	replaced  *prometheus.CounterVec
 	revisions *prometheus.CounterVec
 	oddities  *prometheus.CounterVec
 	lateness  *prometheus.HistogramVec
@@ -30,9 +31,13 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.01, 4, 8),
 		}, []string{"integration_id", "depth"}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Namespace: "defender_integration", Name: "read_failures_total",
-			Help: "Reads of alerts that failed, by reason.",
-		}, []string{"integration_id", "reason"}),
+			Namespace: "defender_integration", Name: "failures_total",
+			Help: "What failed while an integration was collected, by what was done (connect, read, devices, telemetry, store) and by the reason that the integration's problem has.",
+		}, []string{"integration_id", "operation", "reason"}),
+		replaced: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "defender_integration", Name: "journals_replaced_total",
+			Help: "Journals that were damaged or lost and began anew, with another identity.",
+		}, []string{"integration_id"}),
 		revisions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "defender_integration", Name: "revisions_total",
 			Help: "Revisions that entered the journal.",
@@ -53,23 +58,40 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		}, []string{"integration_id", "limit"}),
 	}
 	if registerer != nil {
-		registerer.MustRegister(m.reads, m.failures, m.revisions, m.oddities, m.lateness, m.spent)
+		registerer.MustRegister(m.reads, m.failures, m.replaced, m.revisions, m.oddities, m.lateness, m.spent)
 	}
 	return m
 }
 
+// The operations that failures are counted by.
+const (
+	operationConnect   = "connect"
+	operationRead      = "read"
+	operationDevices   = "devices"
+	operationTelemetry = "telemetry"
+	operationStore     = "store"
+)
+
 func (m *metrics) read(id string, depth integrationv1.Pair_Depth, took time.Duration, err error) {
 	if err != nil {
-		m.failures.WithLabelValues(id, strings.ToLower(strings.TrimPrefix(problemOf(err).GetReason().String(), "ERROR_REASON_"))).Inc()
+		m.failed(id, operationRead, problemOf(err))
 		return
 	}
-	m.reads.WithLabelValues(id, strings.ToLower(strings.TrimPrefix(depth.String(), "DEPTH_"))).Observe(took.Seconds())
+	m.reads.WithLabelValues(id, labelOf(depth.String(), "DEPTH_")).Observe(took.Seconds())
 }
+
+// failed counts what failed, by what an operator is told of it.
+func (m *metrics) failed(id, operation string, problem *integrationv1.Problem) {
+	m.failures.WithLabelValues(id, operation, labelOf(problem.GetReason().String(), "ERROR_REASON_")).Inc()
+}
+
+// labelOf returns the name of an enum's value as a label has it: without the enum's prefix, in lower case.
+func labelOf(name, prefix string) string { return strings.ToLower(strings.TrimPrefix(name, prefix)) }
 
 func (m *metrics) revision(id string, r *storev1.Revision) {
 	m.revisions.WithLabelValues(id).Inc()
 	for _, o := range r.GetAlert().GetOddities() {
-		m.oddities.WithLabelValues(id, strings.ToLower(strings.TrimPrefix(o.GetKind().String(), "KIND_"))).Inc()
+		m.oddities.WithLabelValues(id, labelOf(o.GetKind().String(), "KIND_")).Inc()
 	}
 }
 
@@ -93,6 +115,7 @@ func (m *metrics) forget(id string) {
 	labels := prometheus.Labels{"integration_id": id}
 	m.reads.DeletePartialMatch(labels)
 	m.failures.DeletePartialMatch(labels)
+	m.replaced.DeletePartialMatch(labels)
 	m.revisions.DeletePartialMatch(labels)
 	m.oddities.DeletePartialMatch(labels)
 	m.lateness.DeletePartialMatch(labels)

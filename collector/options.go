@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"defender-integration/defender"
 	storev1 "defender-integration/gen/defender/integration/store/v1"
@@ -110,6 +111,12 @@ type Source interface {
 	Close()
 }
 
+// Expiring is a [Source] whose credentials end. It is safe for concurrent use, also after Close.
+type Expiring interface {
+	// Expiries tells until when what the adapter calls with is good.
+	Expiries() defender.Expiries
+}
+
 // ConnectFunc makes the adapter of a registered integration. It calls nothing at Microsoft.
 type ConnectFunc func(record *storev1.Record, spend defender.SpendFunc) (Source, error)
 
@@ -126,4 +133,6 @@ type Options struct {
 	Log    *slog.Logger
 	// Metrics is where the collectors' metrics are registered; nil for nowhere.
 	Metrics prometheus.Registerer
+	// Tracer makes the spans of what collectors do; nil for none. It costs nothing then.
+	Tracer trace.Tracer
 }

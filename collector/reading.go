@@ -22,6 +22,8 @@ const saveInterval = time.Minute
 // poll reads what was updated since shortly before the last poll.
 func (c *Collector) poll(ctx context.Context) error {
 	c.plan.poll = time.Now()
+	ctx, span := c.span(ctx, "poll")
+	defer span.End()
 	since := c.pollSince()
 	before := c.checkpoint.GetLastSequence()
 	pair, err := c.read(withReserve(ctx), integrationv1.Pair_DEPTH_POLL, since)
@@ -72,6 +74,8 @@ func (c *Collector) tellNextPoll() {
 // reread reads deeper, for what became visible late.
 func (c *Collector) reread(ctx context.Context, i int) error {
 	c.plan.rereads[i] = time.Now()
+	ctx, span := c.span(ctx, "reread")
+	defer span.End()
 	return c.readDeep(ctx, integrationv1.Pair_DEPTH_REREAD, time.Now().Add(c.clock).Add(-c.settings.Rereads[i].Span))
 }
 
@@ -115,6 +119,7 @@ func (c *Collector) read(ctx context.Context, depth integrationv1.Pair_Depth, si
 		return nil, nil // No failure. It comes again when it is next due.
 	}
 	c.metrics.read(c.id, depth, time.Since(began), err)
+	noteRead(ctx, since, read, err)
 	c.setPace(depth, read.Calls)
 	if depth == integrationv1.Pair_DEPTH_CLOSING {
 		c.noteClosing(err)
@@ -156,7 +161,7 @@ func (c *Collector) failed(ctx context.Context, err error) {
 	// Also where a deeper read failed: polls wait with it.
 	c.lookAway()
 	problem, until := c.plan.alertGate.note(c.settings, err)
-	c.log.WarnContext(ctx, "reading alerts failed", "reason", problem.GetReason(), "error", err, "again_at", c.plan.alertGate.until)
+	c.log.WarnContext(ctx, "reading alerts failed", "reason", problem.GetReason().String(), "error", err, "again_at", c.plan.alertGate.until)
 	c.setProblem(problem, until, c.nextPoll())
 }
 

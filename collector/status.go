@@ -148,7 +148,9 @@ func (c *Collector) setGood(pair *integrationv1.Pair) {
 	if c.missing != nil {
 		state = integrationv1.IntegrationStatus_STATE_FAILING
 	}
+	var before Snapshot
 	c.update(func(s *Snapshot) {
+		before = *s
 		s.Budget = budget
 		pairs := []PairAt{made}
 		for _, p := range s.Pairs {
@@ -162,6 +164,9 @@ func (c *Collector) setGood(pair *integrationv1.Pair) {
 			s.state, s.since = state, time.Now()
 		}
 	})
+	if before.Problem != nil && state == integrationv1.IntegrationStatus_STATE_ACTIVE {
+		c.log.Info("reading alerts works again", "reason", before.Problem.GetReason().String(), "lasted", time.Since(before.Problem.GetSince().AsTime()).String())
+	}
 }
 
 // problemOf returns what an operator is told of a failure upstream.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"defender-integration/defender"
@@ -141,9 +142,13 @@ func (c *Collector) askTelemetry(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithDeadline(ctx, laterOf(until, now.Add(lastTry/4)))
 	ctx, c.setTelemetryAside = context.WithCancelCause(ctx)
+	links := c.questionLinks(batch)
 	c.background.Go(func() {
 		defer cancel()
-		answers, err := telemetry.FindTraces(ctx, asks)
+		traced, span := c.span(ctx, "ask telemetry", links...)
+		span.SetAttributes(attribute.Int("defender.questions", len(asks)))
+		answers, err := telemetry.FindTraces(traced, asks)
+		defender.EndSpan(span, err)
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		aside := errors.Is(context.Cause(ctx), errSetAside)
@@ -181,7 +186,8 @@ func (c *Collector) noteTelemetry() {
 	}
 	c.plan.unanswered, _ = c.plan.telemetryGate.note(c.settings, err)
 	again := c.plan.telemetryGate.until
-	c.log.Warn("telemetry could not be asked", "reason", c.plan.unanswered.GetReason(), "error", err, "again_at", again)
+	c.metrics.failed(c.id, operationTelemetry, c.plan.unanswered)
+	c.log.Warn("telemetry could not be asked", "reason", c.plan.unanswered.GetReason().String(), "error", err, "again_at", again)
 	if failure, ok := errors.AsType[*defender.Error](err); !ok || !failure.Permanent {
 		return
 	}

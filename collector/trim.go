@@ -21,6 +21,7 @@ func (c *Collector) trim(ctx context.Context) error {
 	if err != nil {
 		return &storeError{err}
 	}
+	c.measured(stats)
 	drop := c.outlived(now)
 	if stats.Bytes > c.settings.RetentionBytes && stats.Last >= stats.First {
 		// A tenth more than must go, so that not every append trims.

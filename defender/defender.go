@@ -137,6 +137,14 @@ const (
 	LimitSIEM Limit = "siem"
 )
 
+// Expiries are until when what an integration calls with is good; each is zero where there is none, or it is not known yet.
+type Expiries struct {
+	// AlertToken and DeviceToken are the tokens in use.
+	AlertToken, DeviceToken time.Time
+	// Certificate is the client certificate that the last of them was asked for with.
+	Certificate time.Time
+}
+
 // SpendFunc is asked before each call at an API. It returns nil when the call may be made and is counted, and an *Error with
 // the reason BUDGET_SPENT when it may not; it may wait a little before. Token requests are not asked for.
 type SpendFunc func(ctx context.Context, limit Limit) error

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"sync"
 	"unicode/utf8"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
 // maxNoted is how much of a caller's text goes into a line of the log, in bytes: the longest reference that is valid.
@@ -85,7 +87,7 @@ func clip(s string) string {
 }
 
 // LogHandler returns a handler that adds to each line the request id, the integration and the reference of the call whose context
-// the line is logged with, and otherwise does what next does.
+// the line is logged with, and the ids of the trace and span that it has, and otherwise does what next does.
 func LogHandler(next slog.Handler) slog.Handler { return logHandler{next} }
 
 type logHandler struct{ slog.Handler }
@@ -94,6 +96,10 @@ func (h logHandler) Handle(ctx context.Context, record slog.Record) error {
 	if c := callFrom(ctx); c != nil {
 		record = record.Clone()
 		record.AddAttrs(c.attrs()...)
+	}
+	if span := trace.SpanContextFromContext(ctx); span.IsValid() {
+		record = record.Clone()
+		record.AddAttrs(slog.String("trace_id", span.TraceID().String()), slog.String("span_id", span.SpanID().String()))
 	}
 	return h.Handler.Handle(ctx, record)
 }

@@ -54,6 +54,6 @@ func (s *Service) keepTest(ctx context.Context, record *storev1.Record, test *in
 	}
 	if err != nil {
 		s.Logger.LogAttrs(ctx, slog.LevelWarn, "the result of a test could not be kept",
-			slog.String("integration_id", id), slog.String("cause", err.Error()))
+			slog.String("integration_id", id), slog.String("error", err.Error()))
 	}
 }

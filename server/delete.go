@@ -47,7 +47,7 @@ func (s *Service) delete(ctx context.Context, id, etag string, may func(*storev1
 		// The integration is deleted and nothing can reach the journal any more, so the call did what it promised; what is left
 		// is room that is not freed.
 		s.Logger.LogAttrs(ctx, slog.LevelError, "the journal of a deleted integration could not be deleted",
-			slog.String("journal", deleted.Record.GetUid()), slog.String("cause", err.Error()))
+			slog.String("journal", deleted.Record.GetUid()), slog.String("error", err.Error()))
 	}
 	return nil
 }

@@ -77,33 +77,34 @@ func codeOf(reason integrationv1.ErrorReason) (code codes.Code, ok bool) {
 	}
 }
 
-// translate turns what a handler returned into the status that the caller gets, and logs what the caller does not get.
-func translate(logger *slog.Logger) interceptor {
-	convert := func(ctx context.Context, err error) error {
+// translate turns what a handler returned into the status that the caller gets, counts it, and logs what the caller does not get.
+func translate(logger *slog.Logger, metrics *metrics) interceptor {
+	convert := func(ctx context.Context, method string, err error) error {
 		if err == nil {
 			return nil
 		}
 		st, cause := toStatus(ctx, err)
+		metrics.failed(method, st)
 		if cause != nil {
 			level := slog.LevelWarn
 			if st.Code() == codes.Internal {
 				level = slog.LevelError
 			}
 			logger.LogAttrs(ctx, level, "the cause of a failed call",
-				slog.String("code", st.Code().String()), slog.String("cause", cause.Error()))
+				slog.String("code", st.Code().String()), slog.String("error", cause.Error()))
 		}
 		return st.Err()
 	}
 	return interceptor{
-		unary: func(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+		unary: func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 			response, err := handler(ctx, request)
 			if err != nil {
-				return nil, convert(ctx, err)
+				return nil, convert(ctx, info.FullMethod, err)
 			}
 			return response, nil
 		},
-		stream: func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-			return convert(stream.Context(), handler(srv, stream))
+		stream: func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+			return convert(stream.Context(), info.FullMethod, handler(srv, stream))
 		},
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 
@@ -31,23 +32,25 @@ type readiness struct {
 	health *health.Server
 	ready  func(context.Context) error
 	logger *slog.Logger
+	gauge  prometheus.Gauge
 	// serving is what was told last. Only check uses it.
 	serving bool
 }
 
 // newReadiness returns a readiness that has told the health service that nothing is served yet.
-func newReadiness(server *health.Server, ready func(context.Context) error, logger *slog.Logger) *readiness {
+func newReadiness(server *health.Server, ready func(context.Context) error, logger *slog.Logger, gauge prometheus.Gauge) *readiness {
 	for _, name := range healthServices() {
 		server.SetServingStatus(name, healthv1.HealthCheckResponse_NOT_SERVING)
 	}
 	server.SetServingStatus(LivenessService, healthv1.HealthCheckResponse_SERVING)
-	return &readiness{health: server, ready: ready, logger: logger}
+	return &readiness{health: server, ready: ready, logger: logger, gauge: gauge}
 }
 
 // run checks at once, and then again and again until ctx ends.
 func (r *readiness) run(ctx context.Context) {
 	ticker := time.NewTicker(readyInterval)
 	defer ticker.Stop()
+	defer r.gauge.Set(0)
 	for {
 		r.check(ctx)
 		select {
@@ -70,8 +73,10 @@ func (r *readiness) check(ctx context.Context) {
 	answer := healthv1.HealthCheckResponse_SERVING
 	if err != nil {
 		answer = healthv1.HealthCheckResponse_NOT_SERVING
-		r.logger.LogAttrs(ctx, slog.LevelWarn, "not ready: the store does not answer, or takes nothing", slog.String("cause", err.Error()))
+		r.gauge.Set(0)
+		r.logger.LogAttrs(ctx, slog.LevelWarn, "not ready: the store does not answer, or takes nothing", slog.String("error", err.Error()))
 	} else {
+		r.gauge.Set(1)
 		r.logger.LogAttrs(ctx, slog.LevelInfo, "ready")
 	}
 	for _, name := range healthServices() {

@@ -14,6 +14,7 @@ import (
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/selector"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 
 	integrationv1 "defender-integration/gen/defender/integration/v1"
@@ -32,6 +33,8 @@ type chainInput struct {
 	policies  map[string]methodPolicy
 	draining  context.Context //nolint:containedctx // It is the life of the server until it drains.
 	validator protovalidate.Validator
+	// tracer makes the spans of calls; nil where they are not traced.
+	tracer trace.Tracer
 	// unreadLimit is how long a caller may leave a stream unread.
 	unreadLimit time.Duration
 	limits      Limits
@@ -39,9 +42,15 @@ type chainInput struct {
 
 // chain is the one list of interceptors, the outermost first.
 func chain(in chainInput) []interceptor {
-	return []interceptor{
+	list := []interceptor{
 		// First, since every line of the log and every answer carries the request id.
 		identify(),
+	}
+	if in.tracer != nil {
+		// Around the log, whose lines carry the trace's id. Probes are not traced.
+		list = append(list, only(traced(in.tracer), func(method string) bool { return !in.policies[method].quiet }))
+	}
+	return append(list, []interceptor{
 		// Around all that can fail, so that each call is counted with the code that the caller gets.
 		{in.metrics.calls.UnaryServerInterceptor(), in.metrics.calls.StreamServerInterceptor()},
 		// Around all that can refuse a call, so that refused calls are logged too. Probes are not.
@@ -49,7 +58,7 @@ func chain(in chainInput) []interceptor {
 		// Outside the translation, since it tells the code that the caller gets.
 		only(audit(in.logger), func(method string) bool { return in.policies[method].audited }),
 		// Outside everything that returns errors of our own, so that no other text reaches a caller.
-		translate(in.logger),
+		translate(in.logger, in.metrics),
 		// Outside the recovery, since it may run a handler in a goroutine of its own, where a panic must be caught too.
 		drainable(in.draining),
 		// Inside draining, which ends the wait for a caller to read too.
@@ -63,7 +72,7 @@ func chain(in chainInput) []interceptor {
 		limit(newLimiter(in.limits, in.metrics)),
 		// Last: a handler sees only requests that follow the rules. Only our own messages have any.
 		only(validateRequests(in.validator), isOurs),
-	}
+	}...)
 }
 
 // chained returns the server options that build both chains from the list.

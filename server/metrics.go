@@ -5,11 +5,14 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	grpcprom "github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/status"
 )
 
 // metrics are the server's metrics.
@@ -24,6 +27,12 @@ type metrics struct {
 	// streams is how many streams are open, refused counts what was refused since a limit was reached, by limit and scope.
 	streams prometheus.Gauge
 	refused *prometheus.CounterVec
+	// failures counts the calls that failed, by method and by the reason that the caller is told.
+	failures *prometheus.CounterVec
+	// ready is 1 while calls can be served.
+	ready prometheus.Gauge
+	// waiting is what streams have given gRPC and their callers have not read, in bytes; blocked is how many streams wait for that.
+	waiting, blocked prometheus.Gauge
 }
 
 // newMetrics makes the server's metrics and registers them.
@@ -31,12 +40,24 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
 	}
+	gauge := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+	}
 	m := &metrics{
 		calls:  grpcprom.NewServerMetrics(grpcprom.WithServerHandlingTimeHistogram()),
 		panics: counter("defender_integration_panics_total", "Handlers of calls that panicked. Each is a defect."),
 		unread: counter("defender_integration_streams_unread_total", "Streams that were ended since their caller left them unread."),
 		cut: counter("defender_integration_connections_unread_total",
 			"Connections that were closed since a stream had ended and stayed unread."),
+		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "defender_integration_call_failures_total",
+			Help: "Calls that failed with a reason (ErrorInfo.reason, in lower case and without ERROR_REASON_), by method. Calls that their caller cancelled have none.",
+		}, []string{"method", "reason"}),
+		ready: gauge("defender_integration_ready", "1 while calls can be served, as health tells; 0 while the store does not answer or takes nothing, and at the end."),
+		waiting: gauge("defender_integration_outbox_bytes",
+			"What streams have given gRPC and has not left yet, since callers do not read as fast."),
+		blocked: gauge("defender_integration_outbox_blocked_streams",
+			"Streams that have an event to send and wait for their caller to read those before it."),
 		streams: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "defender_integration_streams_open", Help: "Streams that are open: of alerts, and of reflection.",
 		}),
@@ -50,8 +71,24 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 			m.refused.WithLabelValues(string(limit), string(scope)) // so that a rate sees the first refusal
 		}
 	}
-	return m, errors.Join(registry.Register(m.calls), registry.Register(m.panics), registry.Register(m.unread), registry.Register(m.cut),
-		registry.Register(m.streams), registry.Register(m.refused))
+	var errs []error
+	for _, one := range []prometheus.Collector{
+		m.calls, m.panics, m.unread, m.cut, m.failures, m.ready, m.waiting, m.blocked, m.streams, m.refused,
+	} {
+		errs = append(errs, registry.Register(one))
+	}
+	return m, errors.Join(errs...)
+}
+
+// failed counts a call that failed, by the reason that its status tells; calls without one are counted by code alone.
+func (m *metrics) failed(method string, st *status.Status) {
+	for _, detail := range st.Details() {
+		if info, ok := detail.(*errdetails.ErrorInfo); ok {
+			reason := strings.ToLower(strings.TrimPrefix(info.GetReason(), "ERROR_REASON_"))
+			m.failures.WithLabelValues(method[strings.LastIndexByte(method, '/')+1:], reason).Inc()
+			return
+		}
+	}
 }
 
 // serveMetrics serves the registry over HTTP under /metrics until ctx ends.
@@ -60,18 +97,6 @@ func serveMetrics(ctx context.Context, listener net.Listener, registry *promethe
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{
 		Registry: registry, MaxRequestsInFlight: 4, Timeout: 10 * time.Second,
 	}))
-	web := &http.Server{
-		Handler:           mux,
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       5 * time.Second,
-		WriteTimeout:      20 * time.Second,
-		IdleTimeout:       time.Minute,
-		MaxHeaderBytes:    16 << 10,
-	}
 	// A scrape is cut off rather than waited for: nothing is lost by it.
-	defer context.AfterFunc(ctx, func() { _ = web.Close() })()
-	if err := web.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
+	return serveHTTP(ctx, listener, mux, 20*time.Second)
 }

@@ -31,6 +31,8 @@ var errNoRoom = errors.New("nothing left the outbox for too long")
 type outbox struct {
 	// left holds something when a message has left since it was last looked at.
 	left chan struct{}
+	// metrics count what waits in all outboxes together.
+	metrics *metrics
 
 	mu sync.Mutex
 	// waiting is what waits, in bytes.
@@ -40,9 +42,13 @@ type outbox struct {
 	watch  *time.Timer
 	within time.Duration
 	moved  time.Time
+	// settled says that the stream is over and gRPC may free nothing more of it: what waits is counted no more.
+	settled bool
 }
 
-func newOutbox() *outbox { return &outbox{left: make(chan struct{}, 1)} }
+func newOutbox(metrics *metrics) *outbox {
+	return &outbox{left: make(chan struct{}, 1), metrics: metrics}
+}
 
 // await waits until there is room for a message. It returns errNoRoom when nothing has left for as long as limit, and ctx's error when
 // ctx ends.
@@ -50,6 +56,8 @@ func (o *outbox) await(ctx context.Context, limit time.Duration) error {
 	if o.hasRoom() {
 		return nil
 	}
+	o.metrics.blocked.Inc()
+	defer o.metrics.blocked.Dec()
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	for !o.hasRoom() {
@@ -81,7 +89,7 @@ func (o *outbox) marshal(message proto.Message) (mem.BufferSlice, error) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.waiting += len(data) + messageHeader
+	o.add(len(data) + messageHeader)
 	return mem.BufferSlice{mem.NewBuffer(&data, o)}, nil
 }
 
@@ -89,7 +97,7 @@ func (o *outbox) marshal(message proto.Message) (mem.BufferSlice, error) {
 func (o *outbox) Put(data *[]byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.waiting -= len(*data) + messageHeader
+	o.add(-len(*data) - messageHeader)
 	switch {
 	case o.watch == nil:
 	case o.waiting == 0:
@@ -101,6 +109,24 @@ func (o *outbox) Put(data *[]byte) {
 	select {
 	case o.left <- struct{}{}:
 	default:
+	}
+}
+
+// add counts what waits. It needs the lock.
+func (o *outbox) add(bytes int) {
+	o.waiting += bytes
+	if !o.settled {
+		o.metrics.waiting.Add(float64(bytes))
+	}
+}
+
+// settle counts what waits no more among what waits in all outboxes.
+func (o *outbox) settle() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.settled {
+		o.metrics.waiting.Sub(float64(o.waiting))
+		o.settled = true
 	}
 }
 

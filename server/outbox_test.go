@@ -1,6 +1,8 @@
 package server
 
 import (
+	"github.com/prometheus/client_golang/prometheus"
+
 	"context"
 	"errors"
 	"testing"
@@ -18,7 +20,7 @@ import (
 // gRPC tells of no smaller buffer that it is gone: an outbox would seem full for ever.
 func TestEveryMessageThatLeavesIsCounted(t *testing.T) {
 	for _, size := range []int{0, 1, 100, 1 << 10, 100 << 10} {
-		o := newOutbox()
+		o := newOutbox(testMetrics(t))
 		out := &outgoing{Message: &integrationv1.StreamAlertsResponse{Reference: string(make([]byte, size))}, outbox: o}
 		bytes, err := codec{}.Marshal(out)
 		if err != nil {
@@ -46,7 +48,7 @@ func TestEveryMessageThatLeavesIsCounted(t *testing.T) {
 // behind a large message; one that reads nothing is not.
 func TestTheLimitBeginsAnewWithEachMessageThatLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := newOutbox()
+		o := newOutbox(testMetrics(t))
 		var sent []mem.BufferSlice
 		for _, size := range []int{5 << 10, 5 << 10, 5 << 10, 200 << 10} {
 			bytes, err := o.marshal(&integrationv1.StreamAlertsResponse{Reference: string(make([]byte, size))})
@@ -85,8 +87,18 @@ func (brokenStream) SendMsg(any) error {
 
 // A caller whose connection breaks has gone, which is nothing that the service cannot do.
 func TestABrokenConnectionIsTheCallersEnd(t *testing.T) {
-	stream := &readStream{ServerStream: brokenStream{}, outbox: newOutbox(), limit: time.Minute}
+	stream := &readStream{ServerStream: brokenStream{}, outbox: newOutbox(testMetrics(t)), limit: time.Minute}
 	if err := stream.SendMsg(&integrationv1.StreamAlertsResponse{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("sending failed with %v", err)
 	}
+}
+
+// testMetrics returns metrics that nobody reads.
+func testMetrics(t *testing.T) *metrics {
+	t.Helper()
+	m, err := newMetrics(prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
 }

@@ -11,6 +11,7 @@ import (
 
 	"buf.build/go/protovalidate"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -65,6 +66,10 @@ type Options struct {
 	TLS TLSFiles
 	// MetricsAddress is the TCP address that metrics are served on, in clear and to anyone. Empty: they are not served.
 	MetricsAddress string
+	// AdminAddress is where profiles are served: a loopback address, or unix: and the path of a unix socket. Empty: they are not served.
+	AdminAddress string
+	// Tracer makes a span of each call; nil: calls are not traced.
+	Tracer trace.Tracer
 	// Listener is one more listener, whose callers count as local: for tests in memory.
 	Listener net.Listener
 
@@ -85,6 +90,7 @@ type Server struct {
 	readiness *readiness
 	listeners []net.Listener
 	metrics   net.Listener
+	admin     net.Listener
 	drain     context.CancelFunc
 }
 
@@ -121,7 +127,7 @@ func New(options Options) (*Server, error) {
 	link := &transport{}
 	settings := chained(chain(chainInput{
 		logger: options.Logger, metrics: metrics, policies: policies, draining: draining, validator: validator,
-		unreadLimit: options.UnreadLimit, limits: options.Limits,
+		unreadLimit: options.UnreadLimit, limits: options.Limits, tracer: options.Tracer,
 	}))
 	if tlsConfig != nil {
 		link.tls = credentials.NewTLS(tlsConfig)
@@ -145,7 +151,7 @@ func New(options Options) (*Server, error) {
 	healthv1.RegisterHealthServer(s.grpc, s.health)
 	reflection.RegisterV1(s.grpc)
 	metrics.calls.InitializeMetrics(s.grpc)
-	s.readiness = newReadiness(s.health, options.Ready, options.Logger)
+	s.readiness = newReadiness(s.health, options.Ready, options.Logger, metrics.ready)
 
 	err = checkPolicies(policies, s.grpc.GetServiceInfo())
 	if err == nil {
@@ -187,6 +193,13 @@ func (s *Server) listen() error {
 		}
 		s.metrics = listener
 	}
+	if o.AdminAddress != "" {
+		listener, err := listenAdmin(o.AdminAddress)
+		if err != nil {
+			return err
+		}
+		s.admin = listener
+	}
 	return nil
 }
 
@@ -207,6 +220,14 @@ func (s *Server) MetricsAddress() net.Addr {
 	return s.metrics.Addr()
 }
 
+// AdminAddress returns the address that profiles are served on, nil where they are not served.
+func (s *Server) AdminAddress() net.Addr {
+	if s.admin == nil {
+		return nil
+	}
+	return s.admin.Addr()
+}
+
 // Close closes the listeners of a server that is not served.
 func (s *Server) Close() error {
 	s.drain()
@@ -217,6 +238,9 @@ func (s *Server) Close() error {
 	}
 	if s.metrics != nil {
 		errs = append(errs, s.metrics.Close())
+	}
+	if s.admin != nil {
+		errs = append(errs, s.admin.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -244,6 +268,15 @@ func (s *Server) Serve(ctx context.Context) error {
 		group.Go(func() error {
 			if err := serveMetrics(metricsCtx, s.metrics, s.options.Registry); err != nil {
 				return fmt.Errorf("serve metrics: %w", err)
+			}
+			return nil
+		})
+	}
+	if s.admin != nil {
+		s.options.Logger.LogAttrs(ctx, slog.LevelInfo, "serving profiles", slog.String("address", s.admin.Addr().String()))
+		group.Go(func() error {
+			if err := serveAdmin(metricsCtx, s.admin); err != nil {
+				return fmt.Errorf("serve profiles: %w", err)
 			}
 			return nil
 		})

@@ -57,7 +57,7 @@ func (s *Service) shown(ctx context.Context, v store.Versioned) *integrationv1.I
 	test, err := s.Records.LastTest(ctx, v.Record.GetUid())
 	if err != nil {
 		s.Logger.LogAttrs(ctx, slog.LevelError, "the last test of an integration cannot be read",
-			slog.String("integration_id", integration.GetIntegrationId()), slog.String("cause", err.Error()))
+			slog.String("integration_id", integration.GetIntegrationId()), slog.String("error", err.Error()))
 	}
 	integration.Status.LastTest = test
 	return integration

@@ -41,7 +41,7 @@ func readable(w *unreadWatch) interceptor {
 			return handler(ctx, request)
 		},
 		stream: func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-			out := &readStream{ServerStream: stream, outbox: newOutbox(), limit: w.limit}
+			out := &readStream{ServerStream: stream, outbox: newOutbox(w.metrics), limit: w.limit}
 			err := handler(srv, out)
 			return w.ended(stream.Context(), out, err)
 		},
@@ -56,7 +56,13 @@ func (w *unreadWatch) ended(ctx context.Context, stream *readStream, err error) 
 		w.logger.LogAttrs(ctx, slog.LevelWarn, "a stream is left unread, and ends", slog.String("limit", w.limit.String()))
 		w.metrics.unread.Inc()
 	}
-	stream.outbox.afterwards(within, func(waiting int) { w.cut(ctx, waiting) })
+	stream.outbox.afterwards(within, func(waiting int) {
+		stream.outbox.settle()
+		w.cut(ctx, waiting)
+	})
+	if ctx.Err() != nil {
+		stream.outbox.settle() // The caller or the connection is gone.
+	}
 	return err
 }
 

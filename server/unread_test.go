@@ -141,6 +141,7 @@ func TestAStreamThatIsLeftUnreadEndsWithAReasonAndResumes(t *testing.T) {
 		if took := end.at.Sub(began); took != unreadLimit {
 			t.Errorf("it ended after %s", took)
 		}
+		synctest.Wait() // The line comes after the handler's end.
 		if lines := h.log.lines("left unread", `"limit":"2m0s"`, `"reference":"endless"`, `"integration_id":"contoso"`); len(lines) != 1 {
 			t.Errorf("the log says so %d times", len(lines))
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // embedded is the server in this process, on a locked data directory and without an open port.
@@ -18,6 +19,8 @@ type embedded struct {
 	options server.Options
 	logger  *slog.Logger
 	lock    *dirLock
+	// restarts counts them; nil where nobody asks.
+	restarts prometheus.Counter
 
 	mu     sync.Mutex
 	server *server.Server // nil while it could not be started
@@ -134,6 +137,9 @@ func (e *embedded) heal(takes func() error) (bool, error) {
 	}
 	if e.server != nil {
 		e.logger.Warn("the store does not answer, restarting its server")
+		if e.restarts != nil {
+			e.restarts.Inc()
+		}
 		e.server.Shutdown()
 		e.server.WaitForShutdown()
 		e.server = nil
@@ -177,17 +183,17 @@ func (l *serverLogger) Fatalf(format string, v ...any) {
 	l.mu.Lock()
 	l.fatal = fmt.Errorf(format, v...)
 	l.mu.Unlock()
-	l.logger.Error("the store's server gives up", "cause", fmt.Sprintf(format, v...))
+	l.logger.Error("the store's server gives up", "error", fmt.Sprintf(format, v...))
 }
 
 // Errorf implements server.Logger.
 func (l *serverLogger) Errorf(format string, v ...any) {
-	l.logger.Error("the store's server reports an error", "message", fmt.Sprintf(format, v...))
+	l.logger.Error("the store's server reports an error", "error", fmt.Sprintf(format, v...))
 }
 
 // Warnf implements server.Logger.
 func (l *serverLogger) Warnf(format string, v ...any) {
-	l.logger.Warn("the store's server warns", "message", fmt.Sprintf(format, v...))
+	l.logger.Warn("the store's server warns", "error", fmt.Sprintf(format, v...))
 }
 
 // Noticef implements server.Logger.

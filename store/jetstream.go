@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Options say where a JetStream store keeps its data.
@@ -39,6 +40,8 @@ type Options struct {
 	Timeout time.Duration
 	// Logger gets what the server in this process warns of; nil: it is dropped.
 	Logger *slog.Logger
+	// Metrics is where the metrics of the server in this process are registered; nil: nowhere.
+	Metrics prometheus.Registerer
 
 	// syncLater leaves it to whoever writes to make the data directory durable at the end.
 	syncLater bool
@@ -108,6 +111,9 @@ func newJetStream(options Options) (*JetStream, error) {
 // open reaches the server and makes what is missing.
 func (s *JetStream) open(ctx context.Context) error {
 	if err := s.reach(ctx); err != nil {
+		return err
+	}
+	if err := s.register(); err != nil {
 		return err
 	}
 	if err := s.prepare(ctx); err != nil {

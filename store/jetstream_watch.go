@@ -57,7 +57,7 @@ func (s *JetStream) changeOf(entry jetstream.KeyValueEntry) (Change, bool) {
 	}
 	record, err := decodeRecord(entry.Key(), entry.Value())
 	if err != nil {
-		s.logger.Error("a record cannot be read", "integration", entry.Key(), "error", err)
+		s.logger.Error("a record cannot be read", "integration_id", entry.Key(), "error", err)
 		return Change{}, false
 	}
 	change.Record = record

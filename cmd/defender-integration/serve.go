@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"defender-integration/cmd/defender-integration/internal/app"
+	"defender-integration/cmd/defender-integration/internal/tracing"
 	"defender-integration/collector"
 	"defender-integration/server"
 )
@@ -65,6 +66,8 @@ func (f *serveFlags) listening(flags *flagSet) {
 		"require a certificate of each client, signed by an authority in this PEM `file`.\nWithout it only loopback addresses are served")
 	flags.StringVar(&f.server.MetricsAddress, "metrics-address", "127.0.0.1:9464",
 		"serve metrics for Prometheus at http://`address`/metrics, in clear and to anyone who reaches it; \"none\": do not")
+	flags.StringVar(&f.server.AdminAddress, "admin-address", "",
+		"serve profiles of this process at http://`address`/debug/pprof/: a loopback address, or unix:PATH for a unix socket.\nDefault: do not")
 	flags.DurationVar(&f.server.DrainTimeout, "drain-timeout", 15*time.Second, "how long calls have to end once the server is told to stop")
 	f.limiting(flags)
 	flags.DurationVar(&f.server.UnreadLimit, "unread-limit", 2*time.Minute,
@@ -216,12 +219,19 @@ func (f *serveFlags) run(ctx context.Context, s streams) error {
 		return err
 	}
 	options.Logger.InfoContext(ctx, "starting", "version", options.Version)
-	service, err := app.Start(ctx, options)
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		return nil // It was told to stop while it waited for its store.
-	}
+	traces, err := tracing.Start(ctx, options.Version, options.Logger)
 	if err != nil {
 		return fmt.Errorf("cannot start: %w", err)
 	}
-	return service.Run(ctx)
+	if traces != nil {
+		options.Traces = traces.Provider()
+	}
+	service, err := app.Start(ctx, options)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return traces.Stop(ctx) // It was told to stop while it waited for its store.
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("cannot start: %w", err), traces.Stop(ctx))
+	}
+	return errors.Join(service.Run(ctx), traces.Stop(ctx))
 }

@@ -250,6 +250,19 @@ func (c *Connection) Telemetry() defender.TelemetrySource {
 	return c.telemetry
 }
 
+// Expiries tells until when what the connection calls with is good.
+func (c *Connection) Expiries() defender.Expiries {
+	var e defender.Expiries
+	e.AlertToken, e.Certificate = c.alertTokens.Expiries()
+	if c.deviceTokens != nil {
+		token, certificate := c.deviceTokens.Expiries()
+		if e.DeviceToken = token; !certificate.IsZero() {
+			e.Certificate = certificate
+		}
+	}
+	return e
+}
+
 // Close closes connections that are idle, and gives back the tokens.
 func (c *Connection) Close() {
 	for _, let := range c.close {

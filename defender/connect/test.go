@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -141,9 +143,15 @@ func (t *test) run(link integrationv1.ConnectivityStage_Link, target integration
 	}
 	ctx, cancel := context.WithTimeout(t.ctx, stageTimeout)
 	defer cancel()
+	ctx, span := defender.StartSpan(ctx, "test "+describe(s))
+	defer span.End()
 	began := time.Now()
 	try(ctx, s)
 	s.Took = durationpb.New(time.Since(began))
+	if s.GetResult() == failed {
+		span.SetAttributes(attribute.String("error.type", s.GetReason().String()))
+		span.SetStatus(codes.Error, s.GetReason().String())
+	}
 	return s
 }
 

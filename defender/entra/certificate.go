@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -31,7 +32,11 @@ type certificate struct {
 	clientID, scope string
 	// kept is the certificate with its key, in PEM.
 	kept kept
+	// ends is when the one ends that was last asked with, in nanoseconds since 1970.
+	ends atomic.Int64
 }
+
+func (c *certificate) until() time.Time { return timeOf(c.ends.Load()) }
 
 func (c *certificate) ask(ctx context.Context, client *http.Client) error {
 	certificates, key, err := c.read()
@@ -45,6 +50,9 @@ func (c *certificate) ask(ctx context.Context, client *http.Client) error {
 		})
 	if err != nil {
 		return c.unusable("it cannot be signed with", keyRemedy)
+	}
+	if private, ok := key.(*rsa.PrivateKey); ok {
+		c.ends.Store(signing(certificates, private).NotAfter.UnixNano())
 	}
 	_, err = asker.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{c.scope}})
 	return err

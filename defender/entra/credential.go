@@ -20,7 +20,14 @@ type credential interface {
 	ask(ctx context.Context, client *http.Client) error
 	// inspect says what the credential is, and sends nothing.
 	inspect() (Inspection, error)
+	// until is when the client certificate ends that was last asked with; zero before, and where the credential is none.
+	until() time.Time
 }
+
+// endless is for credentials that are no certificate.
+type endless struct{}
+
+func (endless) until() time.Time { return time.Time{} }
 
 // Inspection is what can be said of a credential without sending anything. It holds no secret.
 type Inspection struct {

@@ -30,6 +30,7 @@ const (
 // has the Instance Metadata Service at 169.254.169.254. The one of Service Fabric is not supported: its certificate would have to be
 // pinned in a transport of the library's own.
 type managed struct {
+	endless
 	// clientID is the user-assigned identity's; empty is the system-assigned one.
 	clientID, scope string
 	// http makes the requests. It is apart from that of integrations: nothing that a caller configures, such as a proxy, has a say in

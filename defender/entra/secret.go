@@ -11,6 +11,7 @@ import (
 // secret is a client secret, given, in a file or in an environment variable
 // (https://learn.microsoft.com/en-us/entra/identity-platform/v2-oauth2-client-creds-grant-flow#first-case-access-token-request-with-a-shared-secret).
 type secret struct {
+	endless
 	endpoint, clientID string
 	// scope is for a v2.0 token endpoint, resource for a v1 one; one of them is set.
 	scope, resource string

@@ -13,7 +13,11 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync/atomic"
 	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 
 	"defender-integration/defender"
 	"defender-integration/defender/outbound"
@@ -69,6 +73,9 @@ type Source struct {
 
 	token     token
 	renewFrom time.Time
+
+	// until is when the token ends, in nanoseconds since 1970, for who does not wait for the turn; 0 before the first.
+	until atomic.Int64
 }
 
 // NewSource returns a source. It asks for nothing yet, and reads no file. Where the settings do not go together, the error is a
@@ -106,6 +113,20 @@ func (s *Source) Inspect(ctx context.Context) (Inspection, error) {
 	return s.credential.inspect()
 }
 
+// Expiries returns until when the token in use is good, and the client certificate that it was asked for with: zero before the first,
+// and where the credential is no certificate.
+func (s *Source) Expiries() (token, certificate time.Time) {
+	return timeOf(s.until.Load()), s.credential.until()
+}
+
+// timeOf returns a time of nanoseconds since 1970; the zero time for 0.
+func timeOf(nanos int64) time.Time {
+	if nanos == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, nanos)
+}
+
 func (s *Source) get(ctx context.Context, refused string, fresh bool) (string, error) {
 	select {
 	case <-s.turn:
@@ -128,6 +149,7 @@ func (s *Source) get(ctx context.Context, refused string, fresh bool) (string, e
 		return "", err
 	}
 	s.token = got
+	s.until.Store(got.expires.UnixNano())
 	life := got.expires.Sub(now)
 	s.renewFrom = got.expires.Add(-min(renewBefore, life/renewShare))
 	if !got.renew.IsZero() && got.renew.Before(s.renewFrom) {
@@ -137,11 +159,14 @@ func (s *Source) get(ctx context.Context, refused string, fresh bool) (string, e
 }
 
 // request asks for a token.
-func (s *Source) request(ctx context.Context) (token, error) {
+func (s *Source) request(ctx context.Context) (got token, err error) {
+	ctx, span := defender.StartSpan(ctx, "ask for a token", trace.WithSpanKind(trace.SpanKindClient),
+		trace.WithAttributes(attribute.String("server.address", s.wire.host)))
+	defer func() { defender.EndSpan(span, err) }()
 	timed, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	w := &wire{wireConfig: s.wire}
-	err := s.credential.ask(timed, w.client())
+	err = s.credential.ask(timed, w.client())
 	if ctx.Err() != nil {
 		return token{}, context.Cause(ctx)
 	}
@@ -152,11 +177,7 @@ func (s *Source) request(ctx context.Context) (token, error) {
 		return token{}, w.failure()
 	}
 	// From here on the answer speaks, not the error: libraries quote bodies in theirs.
-	got, err := w.read()
-	if err != nil {
-		return token{}, err
-	}
-	return got, nil
+	return w.read()
 }
 
 // failure tells why there was no answer.

@@ -24,6 +24,7 @@ const tokenFileVariable = "AZURE_FEDERATED_TOKEN_FILE"
 // workload is the token of another identity provider that the application trusts by a federated credential
 // (https://learn.microsoft.com/en-us/entra/workload-id/workload-identity-federation). Whoever runs the service renews the file.
 type workload struct {
+	endless
 	authority       authority
 	clientID, scope string
 	// file is relative to the folder; empty is the one that the environment names.

@@ -15,6 +15,9 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+
 	"defender-integration/defender"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
@@ -126,7 +129,7 @@ func (c *Client) call(ctx context.Context, method string, target *url.URL, body 
 	if err != nil {
 		return nil, 0, err
 	}
-	answer, refused, err := c.try(ctx, method, target, body, token)
+	answer, refused, err := c.traced(ctx, method, target, body, token, 1)
 	if !refused {
 		return answer, 1, err
 	}
@@ -134,8 +137,27 @@ func (c *Client) call(ctx context.Context, method string, target *url.URL, body 
 	if token, err = c.config.Tokens.Renew(ctx, token); err != nil {
 		return nil, 1, err
 	}
-	answer, _, err = c.try(ctx, method, target, body, token)
+	answer, _, err = c.traced(ctx, method, target, body, token, 2)
 	return answer, 2, err
+}
+
+// traced is try in a span of its own, which ends when the answer's head is there: its body is read as it is needed.
+func (c *Client) traced(
+	ctx context.Context, method string, target *url.URL, body []byte, token string, attempt int,
+) (answer *Answer, refused bool, err error) {
+	spanned, span := defender.StartSpan(ctx, "call "+c.config.Name, trace.WithSpanKind(trace.SpanKindClient))
+	answer, refused, err = c.try(spanned, method, target, body, token)
+	if span.IsRecording() {
+		span.SetAttributes(
+			attribute.String("http.request.method", method), attribute.String("server.address", c.config.Base.Hostname()),
+			attribute.String("defender.limit", string(c.config.Limit)), attribute.Int("defender.attempt", attempt),
+		)
+		if err == nil {
+			span.SetAttributes(attribute.Int("http.response.status_code", http.StatusOK))
+		}
+	}
+	defender.EndSpan(span, err)
+	return answer, refused, err
 }
 
 // try makes one call; refused says that it was answered 401.
@@ -166,7 +188,7 @@ func (c *Client) try(
 	took := time.Since(began)
 	if err != nil {
 		defer cancel(nil)
-		c.config.Logger.DebugContext(ctx, "called Microsoft", "api", c.config.Name, "took", took, "error", "no answer")
+		c.config.Logger.DebugContext(ctx, "called Microsoft", "api", c.config.Name, "took", took.String(), "error", "no answer")
 		if ctx.Err() != nil {
 			return nil, false, context.Cause(ctx)
 		}
@@ -175,7 +197,7 @@ func (c *Client) try(
 	received := newBody(response.Body, cancel)
 	date, _ := http.ParseTime(response.Header.Get("Date"))
 	answer = &Answer{Body: received, Date: date, Received: began.Add(took), RoundTrip: took, RequestID: responseID(response.Header)}
-	c.config.Logger.DebugContext(ctx, "called Microsoft", "api", c.config.Name, "status", response.StatusCode, "took", took)
+	c.config.Logger.DebugContext(ctx, "called Microsoft", "api", c.config.Name, "status", response.StatusCode, "took", took.String())
 	if response.StatusCode == http.StatusOK {
 		if !isJSON(response.Header) {
 			defer received.close()

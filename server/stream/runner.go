@@ -26,8 +26,10 @@ type runner struct {
 	session   *session
 	member    *collector.Member
 	collector *collector.Collector
+	metrics   *metrics
 	send      SendFunc
 
+	phase    integrationv1.ProgressEvent_Phase // what it is counted in
 	caughtUp bool
 	actors   *integrationv1.ActorsEvent
 	shown    int // how often the session had learned of a device from alerts when they were told
@@ -190,8 +192,11 @@ func (r *runner) entry(ctx context.Context, sequence uint64) (completed bool, er
 			at.ordinal = wholeEntry
 		}
 		announce.Point(announce.Send)
-		if err := r.send(s.response(e, at)); err != nil {
+		if err := r.deliver(s.response(e, at)); err != nil {
 			return false, err
+		}
+		if r.caughtUp {
+			r.metrics.delivered(p.Entry)
 		}
 		s.position = at
 		if e.completed != nil {
@@ -244,6 +249,7 @@ func (r *runner) tellPresent(ctx context.Context, now collector.Snapshot) error 
 		return err
 	}
 	progress := r.session.progressEvent(now, r.caughtUp)
+	r.enter(r.session.request.GetIntegrationId(), progress.GetPhase())
 	if time.Since(r.beat) < heartbeat && proto.Equal(progress, r.progress) {
 		return nil
 	}
@@ -295,7 +301,22 @@ func sameActors(a, b *integrationv1.ActorsEvent) bool {
 func (r *runner) tell(response *integrationv1.StreamAlertsResponse) error {
 	response.Reference = r.session.request.GetReference()
 	response.ResumeToken = r.session.tokenAt(r.session.position, nil)
-	return r.send(response)
+	return r.deliver(response)
+}
+
+// deliver sends an event and counts it.
+func (r *runner) deliver(response *integrationv1.StreamAlertsResponse) error {
+	err := r.send(response)
+	if err == nil {
+		r.metrics.sent(response)
+	}
+	return err
+}
+
+// enter counts the stream in a phase.
+func (r *runner) enter(id string, phase integrationv1.ProgressEvent_Phase) {
+	r.metrics.phases.move(id, r.phase, phase)
+	r.phase = phase
 }
 
 // tellFloor tells a stream whose window begins below the floor that history is gone.

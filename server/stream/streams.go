@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -28,11 +29,14 @@ type Options struct {
 	Store      store.Store
 	Collectors *collector.Manager
 	Log        *slog.Logger
+	// Metrics is where the streams' metrics are registered; nil for nowhere.
+	Metrics prometheus.Registerer
 }
 
 // Streams sends streams of alerts. It is safe for concurrent use.
 type Streams struct {
 	options Options
+	metrics *metrics
 	ctx     context.Context //nolint:containedctx // The feeds live as long as the process, not as a call.
 
 	mu    sync.Mutex
@@ -42,7 +46,7 @@ type Streams struct {
 
 // New returns streams whose feeds read until ctx ends; Wait returns when they have ended.
 func New(ctx context.Context, options Options) *Streams {
-	return &Streams{options: options, ctx: ctx, feeds: map[string]*feed{}}
+	return &Streams{options: options, metrics: newMetrics(options.Metrics), ctx: ctx, feeds: map[string]*feed{}}
 }
 
 // Wait returns when every feed has ended.
@@ -96,6 +100,10 @@ func (s *Streams) join(
 		return err
 	}
 	defer member.Leave()
+	r := &runner{metrics: s.metrics, member: member, collector: c, send: send}
+	// Finding its position may take it through the whole journal.
+	r.enter(request.GetIntegrationId(), integrationv1.ProgressEvent_PHASE_CATCHING_UP)
+	defer r.enter(request.GetIntegrationId(), integrationv1.ProgressEvent_PHASE_UNSPECIFIED)
 	f, err := s.feed(joining, c.UID())
 	if err != nil {
 		return err
@@ -109,7 +117,8 @@ func (s *Streams) join(
 	}
 	defer session.close()
 	session.api = api
-	err = (&runner{session: session, member: member, collector: c, send: send}).run(ctx)
+	r.session = session
+	err = r.run(ctx)
 	if errors.Is(err, errReplaced) {
 		oldest := proto.CloneOf(session.token)
 		oldest.Identity = f.journal.Checkpoint().GetIdentity()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"defender-integration/cmd/defender-integration/internal/configuration"
@@ -25,9 +26,9 @@ import (
 
 // Options are what the service runs with.
 type Options struct {
-	// Server says where to listen and with what security. Service, Ready, Logger and Registry are filled in.
+	// Server says where to listen and with what security. Service, Ready, Logger, Registry and Tracer are filled in.
 	Server server.Options
-	// Store says where data is kept. Logger is filled in.
+	// Store says where data is kept. Logger and Metrics are filled in.
 	Store store.Options
 	// SealingKeyFile is the file of the key that secrets are sealed with. Empty: sealing.key in the data directory, which is made
 	// at the first start; it must be given where the store is on a cluster.
@@ -53,6 +54,8 @@ type Options struct {
 	Version string
 	// Logger is logged to. Its handler is wrapped with server.LogHandler.
 	Logger *slog.Logger
+	// Traces takes the spans of calls and collectors; nil for nowhere.
+	Traces trace.TracerProvider
 }
 
 // App is the service, put together and listening.
@@ -89,14 +92,18 @@ func Start(ctx context.Context, options Options) (*App, error) {
 			return nil, err
 		}
 	}
-	options.Store.Logger = options.Logger
+	registry, err := newRegistry(options.Version)
+	if err != nil {
+		return nil, errors.Join(err, connector.files.Close())
+	}
+	options.Store.Logger, options.Store.Metrics = options.Logger, registry
 	opened, err := openStore(ctx, options)
 	if err != nil {
 		return nil, errors.Join(err, connector.files.Close())
 	}
 	a := &App{options: options, files: connector.files, store: opened}
 	a.engine, a.stopEngine = context.WithCancel(context.WithoutCancel(ctx))
-	if err := a.assemble(ctx, connector); err != nil {
+	if err := a.assemble(ctx, registry, connector); err != nil {
 		a.stopEngine()
 		return nil, errors.Join(err, opened.Close(), connector.files.Close())
 	}
@@ -104,21 +111,21 @@ func Start(ctx context.Context, options Options) (*App, error) {
 }
 
 // assemble puts together what stands on the store.
-func (a *App) assemble(ctx context.Context, connector *connector) error {
-	registry, err := newRegistry(a.options.Version)
-	if err != nil {
-		return err
-	}
+func (a *App) assemble(ctx context.Context, registry *prometheus.Registry, connector *connector) error {
 	sealer, err := openSealer(ctx, a.store, a.options.SealingKeyFile, a.options.Logger)
 	if err != nil {
 		return err
 	}
 	connector.sealer = sealer
+	var tracer trace.Tracer
+	if a.options.Traces != nil {
+		tracer = a.options.Traces.Tracer("defender-integration")
+	}
 	a.manager = collector.NewManager(collector.Options{
 		Settings: a.options.Collecting, Store: a.store, Connect: connector.connect, DeviceKeys: deviceKeys, Wanted: wanted,
-		Log: a.options.Logger, Metrics: registry,
+		Log: a.options.Logger, Metrics: registry, Tracer: tracer,
 	})
-	a.streams = stream.New(a.engine, stream.Options{Store: a.store, Collectors: a.manager, Log: a.options.Logger})
+	a.streams = stream.New(a.engine, stream.Options{Store: a.store, Collectors: a.manager, Log: a.options.Logger, Metrics: registry})
 	service, err := server.NewService(server.ServiceOptions{
 		Records: a.store, Sealer: sealer, Collectors: a.manager, Streams: a.streams, Logger: a.options.Logger,
 		Test: connector.tester(a.manager), Rules: connector.rules(a.files.Check), Version: a.options.Version,
@@ -137,6 +144,7 @@ func (a *App) assemble(ctx context.Context, connector *connector) error {
 	}
 	options := a.options.Server
 	options.Service, options.Ready, options.Logger, options.Registry = service, a.store.Ready, a.options.Logger, registry
+	options.Tracer = tracer
 	a.server, err = server.New(options)
 	return err
 }
@@ -158,6 +166,9 @@ func (a *App) Addresses() []net.Addr { return a.server.Addresses() }
 
 // MetricsAddress returns the address that metrics are served on, nil where they are not served.
 func (a *App) MetricsAddress() net.Addr { return a.server.MetricsAddress() }
+
+// AdminAddress returns the address that profiles are served on, nil where they are not served.
+func (a *App) AdminAddress() net.Addr { return a.server.AdminAddress() }
 
 // Run serves until ctx ends, and then stops in order: calls, collectors, store. It returns nil after an end that ctx asked for.
 func (a *App) Run(ctx context.Context) error {
