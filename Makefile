@@ -77,6 +77,10 @@ faults: ## run the fault matrix and write it into docs/faults.md
 metrics: ## write docs/metrics.md from a running service
 	go test -count 1 ./cmd/defender-integration/internal/observing -update
 
+.PHONY: rules
+rules: ## test the alerting rules with promtool itself, which takes minutes to build at first
+	cd deploy/monitoring && go run -tags remove_all_sd github.com/prometheus/prometheus/cmd/promtool@v0.316.0 test rules alerts_test.yaml
+
 .PHONY: sequences
 sequences: ## play SEQUENCES random sequences (default 10000) against a model, and 200 on the real engine, from SEED (default 1)
 	SEQUENCES=$(SEQUENCES) SEQUENCES_ENGINE=200 SEQUENCES_SEED=$(SEED) \

@@ -34,19 +34,19 @@ func (h *house) wantSpans(t *testing.T) {
 	h.wantTestSpan(t)
 	h.wantLinks(t)
 	failed := 0
-	for _, span := range h.spans.named("poll") {
+	for _, span := range slices.Concat(h.spans.named("poll"), h.spans.named("reread")) {
 		if attribute(span, "integration_id") != "contoso" {
-			t.Errorf("a poll of %q", attribute(span, "integration_id"))
+			t.Errorf("a read of %q", attribute(span, "integration_id"))
 		}
 		if span.GetStatus().GetCode() == tracev1.Status_STATUS_CODE_ERROR {
 			failed++
 			if reason := attribute(span, "error.type"); reason != "ERROR_REASON_UPSTREAM_FAILED" {
-				t.Errorf("a failed poll tells %q", reason)
+				t.Errorf("a failed read tells %q", reason)
 			}
 		}
 	}
 	if failed == 0 {
-		t.Error("no poll tells that it failed")
+		t.Error("no read tells that it failed")
 	}
 	for _, secret := range h.secrets.lines() {
 		if len(secret) < 16 || bytes.Contains(h.spans.whole, []byte(secret)) {
