@@ -125,7 +125,7 @@ func (s *JetStream) disconnected(_ *nats.Conn, err error) {
 	if err == nil || s.closing.Err() != nil {
 		return // It is being closed.
 	}
-	s.logger.Warn("the connection to the NATS cluster is lost; it is tried again until it is back", slog.String("cause", err.Error()))
+	s.logger.Warn("the connection to the NATS cluster is lost; it is tried again until it is back", slog.String("error", err.Error()))
 }
 
 // reconnected logs that the connection is back.
@@ -137,6 +137,6 @@ func (s *JetStream) reconnected(conn *nats.Conn) {
 func (s *JetStream) complained(_ *nats.Conn, _ *nats.Subscription, err error) {
 	_, mismatch := errors.AsType[*nats.ErrConsumerSequenceMismatch](err)
 	if s.closing.Err() == nil && !mismatch && !errors.Is(err, nats.ErrConsumerNotActive) { // Watches begin anew by themselves.
-		s.logger.Warn("the NATS cluster complains", slog.String("cause", err.Error()))
+		s.logger.Warn("the NATS cluster complains", slog.String("error", err.Error()))
 	}
 }

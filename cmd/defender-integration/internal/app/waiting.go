@@ -26,7 +26,7 @@ func openStore(ctx context.Context, options Options) (*store.JetStream, error) {
 		return opened, err
 	}
 	options.Logger.LogAttrs(ctx, slog.LevelError, "the NATS cluster cannot be used yet; waiting for it, and serving nothing until then",
-		slog.String("cause", err.Error()))
+		slog.String("error", err.Error()))
 	registry, err := newRegistry(options.Version)
 	if err != nil {
 		return nil, err
@@ -69,7 +69,7 @@ func reopenStore(ctx context.Context, options Options) (*store.JetStream, error)
 		if ctx.Err() == nil && errors.Is(err, store.ErrUnavailable) {
 			if time.Since(reminded) >= reopenReminder {
 				reminded = time.Now()
-				options.Logger.LogAttrs(ctx, slog.LevelError, "still waiting for the NATS cluster", slog.String("cause", err.Error()))
+				options.Logger.LogAttrs(ctx, slog.LevelError, "still waiting for the NATS cluster", slog.String("error", err.Error()))
 			}
 			continue
 		}

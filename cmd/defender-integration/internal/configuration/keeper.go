@@ -176,7 +176,7 @@ func (k *Keeper) cannot(ctx context.Context, message, id string, err error) {
 	if ctx.Err() != nil {
 		return // The service stops.
 	}
-	attrs := []slog.Attr{slog.String("cause", err.Error())}
+	attrs := []slog.Attr{slog.String("error", err.Error())}
 	if id != "" {
 		attrs = append(attrs, slog.String("integration_id", id))
 	}

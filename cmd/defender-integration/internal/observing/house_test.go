@@ -12,6 +12,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -118,7 +119,7 @@ func newHouse(t *testing.T) *house {
 		},
 		Store: store.Options{Dir: filepath.Join(t.TempDir(), "data")}, Collecting: settings, Version: "v0.0.0-test", Logger: logger,
 		AllowEndpoints: []string{net.JoinHostPort(h.microsoft.Host(), strconv.Itoa(h.microsoft.Port()))},
-		Traces:         traces.Provider(),
+		Traces:         traces.Provider(), Integrations: h.configuration(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -143,6 +144,15 @@ func newHouse(t *testing.T) *house {
 	})
 	t.Cleanup(h.stop)
 	return h
+}
+
+// configuration returns a folder of integrations that has none.
+func (h *house) configuration() string {
+	folder := h.t.TempDir()
+	if err := os.WriteFile(filepath.Join(folder, "none.yaml"), []byte("# none\n"), 0o600); err != nil {
+		h.t.Fatal(err)
+	}
+	return folder
 }
 
 // hear puts down each token and assertion that Microsoft is sent, and changes nothing.

@@ -70,7 +70,7 @@ func wantMetrics(t *testing.T, pages scraped) {
 		}
 	}
 	bounded := []string{
-		"depth", "event", "integration_id", "kind", "limit", "method", "operation", "period", "phase", "reason", "state", "target",
+		"depth", "event", "integration_id", "kind", "limit", "method", "operation", "period", "phase", "reason", "scope", "state", "target",
 		"verdict", "version",
 	}
 	for name, family := range pages.families {
