@@ -114,7 +114,18 @@ func TestWhatIsRegisteredOutlivesTheProcess(t *testing.T) {
 		s.stop()
 	}
 
-	// Without the key nothing that is registered can be used, and a new one would hide that.
+	// With another key nothing that is registered can be used, and without it neither: a new one would hide that.
+	other := filepath.Join(t.TempDir(), "other.key")
+	if _, err := store.OpenSealer(other, true); err != nil {
+		t.Fatal(err)
+	}
+	_, err = app.Start(t.Context(), app.Options{
+		Server: server.Options{Address: "127.0.0.1:0"}, Store: store.Options{Dir: dir}, Collecting: collector.DefaultSettings(),
+		SealingKeyFile: other, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err == nil || !strings.Contains(err.Error(), "other.key: the sealing key is another than the one the secrets were sealed with: bring the key file back") {
+		t.Errorf("with another sealing key: %v", err)
+	}
 	if err := os.Remove(filepath.Join(dir, "sealing.key")); err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +133,7 @@ func TestWhatIsRegisteredOutlivesTheProcess(t *testing.T) {
 		Server: server.Options{Address: "127.0.0.1:0"}, Store: store.Options{Dir: dir}, Collecting: collector.DefaultSettings(),
 		Logger: slog.New(slog.DiscardHandler),
 	})
-	if err == nil || !strings.Contains(err.Error(), "bring it back") {
+	if err == nil || !strings.Contains(err.Error(), "bring the key file back") {
 		t.Errorf("without the sealing key: %v", err)
 	}
 }

@@ -62,6 +62,10 @@ type house struct {
 	unwatched bool
 
 	client integrationv1.IntegrationServiceClient
+	// metrics is where the service serves them; empty where it does not.
+	metrics string
+	// stop stops the service that runs.
+	stop func()
 	// log and answers are all that the service wrote there, and all that it answered.
 	log, answers notebook
 	planted      secrets
@@ -135,7 +139,7 @@ func roles() []string {
 	}
 }
 
-// serve starts the service, and has it stopped and its house searched when the test is over.
+// serve starts the service, and has it stopped and its house searched when the test is over, where it is not stopped before.
 func (h *house) serve() {
 	h.t.Helper()
 	running := context.WithoutCancel(h.t.Context())
@@ -152,12 +156,19 @@ func (h *house) serve() {
 		h.t.Fatal(err)
 	}
 	h.client = integrationv1.NewIntegrationServiceClient(conn)
-	h.t.Cleanup(func() {
+	if address := a.MetricsAddress(); address != nil {
+		h.metrics = address.String()
+	}
+	h.stop = sync.OnceFunc(func() {
 		_ = conn.Close()
 		cancel()
 		if err := <-done; err != nil {
 			h.t.Error(err)
 		}
+	})
+	stop := h.stop
+	h.t.Cleanup(func() {
+		stop()
 		h.witness.wantSilence(h.t)
 		h.planted.wantNone(h.t, "the log", h.log.bytes())
 		h.planted.wantNone(h.t, "the answers", h.answers.bytes())
@@ -221,6 +232,8 @@ func (s *heardStream) RecvMsg(message any) error {
 type asked struct {
 	mu sync.Mutex
 	by map[string]int
+	// secrets are the client secrets that were sent, in order.
+	secrets []string
 }
 
 // watch looks at each request that Microsoft gets, and changes nothing: how many tokens are asked for, and what is secret.
@@ -235,6 +248,7 @@ func (h *house) watch() {
 		target := strings.TrimSuffix(scope, "/.default") + r.Form.Get("resource")
 		h.asked.mu.Lock()
 		defer h.asked.mu.Unlock()
+		h.asked.secrets = append(h.asked.secrets, r.Form.Get("client_secret"))
 		h.asked.by[strings.TrimSpace(r.Form.Get("client_id")+" "+target)]++
 		return false
 	}})
