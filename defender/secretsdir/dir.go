@@ -63,7 +63,7 @@ func (d *Dir) Check(name string) error {
 	if d == nil || d.root == nil {
 		return told(integrationv1.ErrorReason_ERROR_REASON_CONFIGURATION_INVALID,
 			fmt.Sprintf("The file %q cannot be read: this service has no folder for secrets.", rest.Excerpt(name)),
-			"Have the service's operator start it with "+flag+" FOLDER and put the file there, or give the value itself instead of a file.", nil)
+			"Have the service's operator start it with "+flag+" FOLDER and put the file there, or give the value itself instead of a file.")
 	}
 	return CheckName(name)
 }
@@ -73,7 +73,7 @@ func CheckName(name string) error {
 	if wrong := wrongName(name); wrong != "" {
 		return told(integrationv1.ErrorReason_ERROR_REASON_CONFIGURATION_INVALID,
 			fmt.Sprintf("The file %q cannot be read: %s.", rest.Excerpt(name), wrong),
-			"Give the file's name relative to the folder that the service's operator set with "+flag+", such as contoso/client-secret.", nil)
+			"Give the file's name relative to the folder that the service's operator set with "+flag+", such as contoso/client-secret.")
 	}
 	return nil
 }
@@ -178,13 +178,12 @@ func unreadable(what string, err error) *defender.Error {
 	case strings.Contains(err.Error(), "escapes"): // os keeps this error to itself
 		why, remedy = "a link leads out of the folder", "Put the file itself into the folder, or a link to one inside it."
 	}
-	return told(integrationv1.ErrorReason_ERROR_REASON_CREDENTIAL_UNUSABLE, what+" cannot be read: "+why+".", remedy, nil)
+	return told(integrationv1.ErrorReason_ERROR_REASON_CREDENTIAL_UNUSABLE, what+" cannot be read: "+why+".", remedy)
 }
 
-func told(reason integrationv1.ErrorReason, message, remedy string, err error) *defender.Error {
+func told(reason integrationv1.ErrorReason, message, remedy string) *defender.Error {
 	return &defender.Error{
 		Problem:   &integrationv1.Problem{Reason: reason, Message: message, Remedy: remedy},
 		Permanent: true,
-		Err:       err,
 	}
 }

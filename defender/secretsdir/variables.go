@@ -15,7 +15,7 @@ import (
 const variablesFlag = "--secret-env"
 
 // variableForm is what a variable's name looks like; the contract's fields have the same rule.
-var variableForm = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`) //nolint:gochecknoglobals // It never changes.
+var variableForm = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
 
 // Variables are the environment variables of this process that the service's operator lists for secrets. Callers name one of them and no
 // other, since the environment holds more than what is meant for them. A nil or zero Variables lists none: every use of it fails, and
@@ -47,7 +47,7 @@ func (v *Variables) Check(name string) error {
 	}
 	return told(integrationv1.ErrorReason_ERROR_REASON_CONFIGURATION_INVALID,
 		fmt.Sprintf("The environment variable %q cannot be read: this service's operator did not list it for secrets.", rest.Excerpt(name)),
-		"Have the service's operator start it with "+variablesFlag+" NAME, or give the value itself or a file instead of a variable.", nil)
+		"Have the service's operator start it with "+variablesFlag+" NAME, or give the value itself or a file instead of a variable.")
 }
 
 var (
@@ -70,5 +70,5 @@ func (v *Variables) Read(name string) ([]byte, error) {
 	}
 	return nil, told(integrationv1.ErrorReason_ERROR_REASON_CREDENTIAL_UNUSABLE,
 		fmt.Sprintf("The environment variable %q cannot be used: %s.", name, why),
-		"Have the service's operator set it to the value and start the service again: what a process has in its environment does not change.", nil)
+		"Have the service's operator set it to the value and start the service again: what a process has in its environment does not change.")
 }

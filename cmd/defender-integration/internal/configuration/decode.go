@@ -105,7 +105,7 @@ func (d *decoder) scalar(node *yaml.Node, field protoreflect.FieldDescriptor, pa
 	if _, list := d.lines[path]; !list {
 		d.lines[path] = node.Line
 	}
-	want := ""
+	var want string
 	switch field.Kind() {
 	case protoreflect.StringKind:
 		return protoreflect.ValueOfString(node.Value), true

@@ -137,7 +137,7 @@ func (k *Keeper) apply(ctx context.Context, d Document) (problems []Problem, ok 
 		k.applied[id] = true
 		if applied != server.AppliedNothing {
 			k.Logger.LogAttrs(ctx, slog.LevelInfo, "an integration of the configuration was brought about",
-				slog.String("integration_id", id), slog.String("source", d.File), slog.String("result", string(applied)))
+				slog.String("integration_id", id), slog.String("file", d.File), slog.String("result", string(applied)))
 		}
 		return nil, true
 	}
@@ -166,7 +166,7 @@ func (k *Keeper) deleteOthers(ctx context.Context, documents []Document) bool {
 			continue
 		}
 		k.Logger.LogAttrs(ctx, slog.LevelWarn, "an integration that the configuration has no more was deleted with its journal",
-			slog.String("integration_id", id), slog.String("source", managed[id]))
+			slog.String("integration_id", id), slog.String("file", managed[id]))
 	}
 	return done
 }

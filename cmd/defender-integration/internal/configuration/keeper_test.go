@@ -182,7 +182,7 @@ func TestWhatIsNotValidCostsNothing(t *testing.T) {
 		spoil func(*house)
 		words []string
 	}{
-		"no YAML":          {func(h *house) { h.write("b.yaml", "integration_id: [") }, []string{"file=b.yaml", "no YAML"}},
+		"no YAML":          {func(h *house) { h.write("b.yaml", "integration_id: [") }, []string{"file=b.yaml line=1", "no YAML"}},
 		"half a file":      {func(h *house) { h.write("b.yaml", "integration_id: three\ntenant_id: cont") }, []string{"field=authentication"}},
 		"an unknown field": {func(h *house) { h.write("b.yaml", entry("three", "colour: red")) }, []string{"line=4", "colour"}},
 		"empty":            {func(h *house) { h.write("b.yaml") }, []string{"it is empty"}},

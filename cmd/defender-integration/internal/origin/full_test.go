@@ -157,7 +157,7 @@ func (r *fullRun) begin() []string {
 	write(t, filepath.Join(r.folder, "secret"), inFile)
 	write(t, filepath.Join(r.folder, "federated"), r.federatedToken())
 	r.register(r.settings("given", func(i *integrationv1.Integration) {
-		i.DeviceSource = &integrationv1.DeviceSource{Kind: integrationv1.DeviceSource_KIND_MACHINES, Endpoint: r.house.host()}
+		i.DeviceSource = &integrationv1.DeviceSource{Kind: integrationv1.DeviceSource_KIND_MACHINES, Endpoint: r.host()}
 	}))
 	r.register(r.settings("certified", func(i *integrationv1.Integration) {
 		i.Authentication.Credential = &integrationv1.Authentication_ClientCertificate{ClientCertificate: &integrationv1.ClientCertificate{Pem: r.certificate()}}
@@ -319,7 +319,7 @@ func (r *fullRun) scrape() {
 
 func (r *fullRun) fetch(address string) []byte {
 	r.t.Helper()
-	response, err := http.Get(address) //nolint:noctx,bodyclose // It is closed below, and the server is in this process.
+	response, err := http.Get(address)
 	if err != nil {
 		r.t.Fatal(err)
 	}
