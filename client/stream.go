@@ -81,7 +81,10 @@ func (s *Stream) Acknowledged() string {
 //     anew in silence;
 //   - the status of the call, but where its code is UNAVAILABLE, or RESOURCE_EXHAUSTED with a RetryInfo (as where events were left unread
 //     for too long, or the service's operator allows no more streams): these are retried, without end, after the time that the server
-//     names or a growing one. RESOURCE_EXHAUSTED without one is a request that can never succeed, as where it is too large;
+//     names or a growing one. RESOURCE_EXHAUSTED without one is a request that can never succeed, as where it is too large. PERMISSION_DENIED and UNAUTHENTICATED
+//     are final too: what the service's operator does not allow, asking again does not change. After UNAUTHENTICATED, which a certificate
+//     brings that expired while its connection was open, the server closes the connection within seconds; where the connection's
+//     credentials have a newer certificate by then, Events may be called again;
 //   - [ErrEndedEarly];
 //   - the error of ctx.
 //

@@ -7,18 +7,27 @@ import (
 	"unicode/utf8"
 
 	"go.opentelemetry.io/otel/trace"
+	integrationv1 "defender-integration/gen/defender/integration/v1"
+	"defender-integration/server/access"
 )
 
 // maxNoted is how much of a caller's text goes into a line of the log, in bytes: the longest reference that is valid.
 const maxNoted = 256
 
-// call is what is known of a call while it runs, for the lines of the log that concern it. One is in the context of every call.
+// call is what is known of a call while it runs, for the lines of the log that concern it and for who may call. One is in the context
+// of every call.
 type call struct {
 	requestID string
+	// conn is the connection that it came over; nil where it did not come through a handshake of ours.
+	conn *connection
 
 	mu            sync.Mutex
 	integrationID string
 	reference     string
+	// need is what it must be allowed, as far as that is known yet.
+	need need
+	// grants are what its caller held when it was let in.
+	grants access.Grants
 }
 
 type callKey struct{}
@@ -42,16 +51,60 @@ func requestID(ctx context.Context) string {
 	return ""
 }
 
-// note keeps what a request is about. It takes any request: those of this service name an integration in one of two ways.
+// integrationCarrier is a request that has an integration inside.
+type integrationCarrier interface {
+	GetIntegration() *integrationv1.Integration
+}
+
+// integrationOf returns the integration that a request names, clipped; empty where it names none. It takes any request: those of this
+// service name an integration in one of two ways.
+func integrationOf(request any) string {
+	if r, ok := request.(interface{ GetIntegrationId() string }); ok && r.GetIntegrationId() != "" {
+		return clip(r.GetIntegrationId())
+	}
+	if r, ok := request.(integrationCarrier); ok {
+		return clip(r.GetIntegration().GetIntegrationId())
+	}
+	return ""
+}
+
+// require keeps what the call must be allowed.
+func (c *call) require(n need) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.need = n
+}
+
+// needs returns the connection of the call, and what it must be allowed as far as that is known yet.
+func (c *call) needs() (*connection, need) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.conn, c.need
+}
+
+// hold keeps what the caller holds.
+func (c *call) hold(grants access.Grants) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.grants = grants
+}
+
+// mayRead says whether the caller of the context's call may read an integration. Where there is no call, the program asks for itself.
+func mayRead(ctx context.Context, integration string) bool {
+	c := callFrom(ctx)
+	if c == nil {
+		return true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.grants.Allow(access.All, integration)
+}
+
+// note keeps what a request is about.
 func (c *call) note(request any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if r, ok := request.(interface{ GetIntegrationId() string }); ok {
-		c.integrationID = clip(r.GetIntegrationId())
-	}
-	if r, ok := request.(integrationCarrier); ok && c.integrationID == "" {
-		c.integrationID = clip(r.GetIntegration().GetIntegrationId())
-	}
+	c.integrationID = integrationOf(request)
 	if r, ok := request.(interface{ GetReference() string }); ok {
 		c.reference = clip(r.GetReference())
 	}

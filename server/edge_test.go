@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	clientmodel "github.com/prometheus/client_model/go"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
@@ -109,6 +110,18 @@ func (h *harness) counted(t *testing.T, method, code string) float64 {
 // counter returns the value of the first counter of a name that has these labels, among others; 0 where there is none.
 func (h *harness) counter(t *testing.T, name string, want map[string]string) float64 {
 	t.Helper()
+	return h.metric(t, name, want).GetCounter().GetValue()
+}
+
+// gauge returns the value of the first gauge of a name that has these labels, among others; 0 where there is none.
+func (h *harness) gauge(t *testing.T, name string, want map[string]string) float64 {
+	t.Helper()
+	return h.metric(t, name, want).GetGauge().GetValue()
+}
+
+// metric returns the first metric of a name that has these labels, among others; nil where there is none.
+func (h *harness) metric(t *testing.T, name string, want map[string]string) *clientmodel.Metric {
+	t.Helper()
 	families, err := h.registry.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -122,11 +135,11 @@ func (h *harness) counter(t *testing.T, name string, want map[string]string) flo
 				}
 			}
 			if family.GetName() == name && missing == 0 {
-				return metric.GetCounter().GetValue()
+				return metric
 			}
 		}
 	}
-	return 0
+	return nil
 }
 
 func TestRefusedRequestsAreCountedAndLoggedWithTheirIntegration(t *testing.T) {

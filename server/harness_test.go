@@ -239,10 +239,15 @@ type fakeTest struct {
 	settings *integrationv1.Integration
 	secrets  *storev1.Secrets
 	result   *integrationv1.ConnectivityTest
+	// wait is waited for, where it is set.
+	wait func()
 }
 
 func (f *fakeTest) test(_ context.Context, settings *integrationv1.Integration, secrets *storev1.Secrets) *integrationv1.ConnectivityTest {
 	f.settings, f.secrets = settings, secrets
+	if f.wait != nil {
+		f.wait()
+	}
 	if f.result == nil {
 		return &integrationv1.ConnectivityTest{}
 	}

@@ -31,7 +31,8 @@ type chainInput struct {
 	logger    *slog.Logger
 	metrics   *metrics
 	policies  map[string]methodPolicy
-	draining  context.Context //nolint:containedctx // It is the life of the server until it drains.
+	streams   *openStreams
+	guard     *guard
 	validator protovalidate.Validator
 	// tracer makes the spans of calls; nil where they are not traced.
 	tracer trace.Tracer
@@ -56,17 +57,18 @@ func chain(in chainInput) []interceptor {
 		// Around all that can refuse a call, so that refused calls are logged too. Probes are not.
 		only(accessLog(in.logger), func(method string) bool { return !in.policies[method].quiet }),
 		// Outside the translation, since it tells the code that the caller gets.
-		only(audit(in.logger), func(method string) bool { return in.policies[method].audited }),
+		audit(in.logger, in.policies),
 		// Outside everything that returns errors of our own, so that no other text reaches a caller.
 		translate(in.logger, in.metrics),
-		// Outside the recovery, since it may run a handler in a goroutine of its own, where a panic must be caught too.
-		drainable(in.draining),
-		// Inside draining, which ends the wait for a caller to read too.
+		// Outside the recovery, since it may run a handler in a goroutine of its own, where a panic must be caught too. A stream is
+		// among the open ones before it is let in, so that no change of what is allowed misses it.
+		endable(in.streams),
+		// Inside that, which ends the wait for a caller to read too.
 		readable(&unreadWatch{limit: in.unreadLimit, logger: in.logger, metrics: in.metrics}),
 		// Inside metrics and log, so that a panic is counted and logged as the INTERNAL that the caller gets.
 		recoverPanics(in.logger, in.metrics.panics),
 		// Before anything reads the request: who may not call learns nothing of what is valid.
-		enforce(in.policies),
+		enforce(in.guard, in.policies),
 		// Inside the policy, so that who may not call takes nothing away from those who may; before the validation, which costs more than
 		// to refuse.
 		limit(newLimiter(in.limits, in.metrics)),

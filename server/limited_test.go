@@ -100,7 +100,7 @@ func TestMoreStreamsThanAreAllowedAreRefused(t *testing.T) {
 	if wait := h.wantLimit(t, err, "streams", "caller", "2", 1); wait != 10*time.Second {
 		t.Errorf("to come again in %s", wait)
 	}
-	if got := status.Convert(err).Message(); !strings.Contains(got, `"local/`) || !strings.Contains(got, "--max-streams-per-caller") {
+	if got := status.Convert(err).Message(); !strings.Contains(got, `"local:bufconn"`) || !strings.Contains(got, "--max-streams-per-caller") {
 		t.Errorf("it says neither who nor what mends it: %s", got)
 	}
 	if n := h.openStreams(t); n != 2 {

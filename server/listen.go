@@ -1,36 +1,72 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 )
 
-// listenTCP listens on a TCP address. Without client certificates it refuses every address that another machine can reach, since
-// nobody would be authenticated there.
-func listenTCP(address string, files TLSFiles) (net.Listener, error) {
-	resolved, err := net.ResolveTCPAddr("tcp", address)
+// listenTCP listens on the options' TCP address. Where another machine can reach it and callers would not be authenticated or
+// authorised, it refuses, or returns what is missing where the server is to be insecure.
+func listenTCP(options Options) (listener net.Listener, gaps []string, err error) {
+	resolved, err := net.ResolveTCPAddr("tcp", options.Address)
 	if err != nil {
-		return nil, fmt.Errorf("the address %q to listen on: %w", address, err)
+		return nil, nil, fmt.Errorf("the address %q to listen on: %w", options.Address, err)
 	}
-	if !resolved.IP.IsLoopback() && files.ClientCA == "" {
-		missing := "--tls-cert, --tls-key and --tls-client-ca are needed"
-		if files.enabled() {
-			missing = "--tls-client-ca is needed too"
+	if !resolved.IP.IsLoopback() {
+		gaps = missing(options)
+	}
+	if len(gaps) > 0 && !options.Insecure {
+		return nil, nil, fmt.Errorf("refused to listen on %q, which other machines can reach, without %s: anyone could call; "+
+			"give what is missing, or a loopback address such as 127.0.0.1:7443, or --unix-socket; --insecure listens all the same",
+			options.Address, strings.Join(gaps, ", "))
+	}
+	if listener, err = net.ListenTCP("tcp", resolved); err != nil {
+		return nil, nil, fmt.Errorf("listen: %w; set another address with --listen", err)
+	}
+	return listener, gaps, nil
+}
+
+// missing names the flags without which callers on other machines would not be authenticated and authorised.
+func missing(options Options) []string {
+	var flags []string
+	if !options.TLS.enabled() {
+		flags = append(flags, "--tls-cert and --tls-key")
+	}
+	if options.TLS.ClientCA == "" {
+		flags = append(flags, "--tls-client-ca")
+	}
+	if options.PolicyFile == "" {
+		flags = append(flags, "--policy-file")
+	}
+	return flags
+}
+
+// warn says that the server is insecure, at once and again and again until ctx ends. Where it is not it returns.
+func (s *Server) warn(ctx context.Context) {
+	if len(s.gaps) == 0 {
+		return
+	}
+	ticker := time.NewTicker(reminderInterval)
+	defer ticker.Stop()
+	for {
+		s.options.Logger.LogAttrs(ctx, slog.LevelWarn,
+			"INSECURE: other machines can reach the service and are not kept from calling it, as --insecure says; anyone may be one of them",
+			slog.String("address", s.options.Address), slog.Any("missing", s.gaps))
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
 		}
-		return nil, fmt.Errorf("refused to listen on %q, which other machines can reach: callers would not be authenticated; "+
-			"%s, or a loopback address such as 127.0.0.1:7443, or --unix-socket", address, missing)
 	}
-	listener, err := net.ListenTCP("tcp", resolved)
-	if err != nil {
-		return nil, fmt.Errorf("listen: %w; set another address with --listen", err)
-	}
-	return listener, nil
 }
 
 // staleSocketTimeout is how long a socket that is already there has to accept a connection.

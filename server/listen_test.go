@@ -42,14 +42,21 @@ type authority struct {
 func newAuthority(t *testing.T, name string) *authority {
 	t.Helper()
 	a := &authority{dir: t.TempDir()}
-	a.certificate, a.key, a.file, _ = a.issue(t, name, &x509.Certificate{
+	a.certificate, a.key, a.file, _ = a.sign(t, name, &x509.Certificate{
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	})
 	return a
 }
 
-// issue issues a certificate and writes it and its key to files.
-func (a *authority) issue(
+// issue issues a certificate, and returns the files that it and its key are in.
+func (a *authority) issue(t *testing.T, name string, template *x509.Certificate) (certFile, keyFile string) {
+	t.Helper()
+	_, _, certFile, keyFile = a.sign(t, name, template)
+	return certFile, keyFile
+}
+
+// sign signs a certificate, itself where the authority has none yet, and writes it and its key to files.
+func (a *authority) sign(
 	t *testing.T, name string, template *x509.Certificate,
 ) (certificate *x509.Certificate, key *ecdsa.PrivateKey, certFile, keyFile string) {
 	t.Helper()
@@ -59,7 +66,9 @@ func (a *authority) issue(
 	}
 	template.SerialNumber = big.NewInt(time.Now().UnixNano())
 	template.Subject = pkix.Name{CommonName: name}
-	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	if template.NotAfter.IsZero() {
+		template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(24*time.Hour)
+	}
 	issuer, issuerKey := a.certificate, a.key
 	if issuer == nil {
 		issuer, issuerKey = template, key
@@ -91,16 +100,22 @@ func writePEM(t *testing.T, path, kind string, der []byte) {
 // server issues a server's certificate for 127.0.0.1.
 func (a *authority) server(t *testing.T) (certFile, keyFile string) {
 	t.Helper()
-	_, _, certFile, keyFile = a.issue(t, "server", &x509.Certificate{
+	return a.issue(t, "server", &x509.Certificate{
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	})
-	return certFile, keyFile
 }
 
-// client issues a client's certificate.
+// client issues the certificate of a client that is called director.
 func (a *authority) client(t *testing.T) tls.Certificate {
 	t.Helper()
-	_, _, certFile, keyFile := a.issue(t, "director", &x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	return a.pair(t, "director", &x509.Certificate{DNSNames: []string{"director"}})
+}
+
+// pair issues a client's certificate.
+func (a *authority) pair(t *testing.T, name string, template *x509.Certificate) tls.Certificate {
+	t.Helper()
+	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	certFile, keyFile := a.issue(t, name, template)
 	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err != nil {
 		t.Fatal(err)
@@ -122,6 +137,8 @@ func start(t *testing.T, options server.Options) (*server.Server, *harness) {
 	h := newHarness(t, harnessOptions{change: func(o *server.Options) {
 		o.Address, o.UnixSocket, o.UnixSocketMode = options.Address, options.UnixSocket, options.UnixSocketMode
 		o.TLS, o.MetricsAddress, o.UnreadLimit = options.TLS, options.MetricsAddress, options.UnreadLimit
+		o.TLSMinVersion, o.PolicyFile, o.Insecure, o.NoReflection = options.TLSMinVersion, options.PolicyFile, options.Insecure, options.NoReflection
+		o.ReloadInterval, o.Clock = 5*time.Millisecond, options.Clock
 	}, started: func(s *server.Server) { started = s }})
 	return started, h
 }
@@ -217,7 +234,7 @@ func TestAuditNamesTheCertificate(t *testing.T) {
 	defer func() { _ = conn.Close() }()
 	_, err = integrationv1.NewIntegrationServiceClient(conn).DeleteIntegration(t.Context(), &integrationv1.DeleteIntegrationRequest{IntegrationId: "nobody"})
 	wantFailure(t, err, codes.NotFound, integrationv1.ErrorReason_ERROR_REASON_INTEGRATION_NOT_FOUND)
-	if lines := h.log.lines(`"audit"`, `"caller":"CN=director"`, `"DeleteIntegration"`, `"code":"NotFound"`, `"nobody"`); len(lines) != 1 {
+	if lines := h.log.lines(`"audit"`, `"caller":"dns:director"`, `"DeleteIntegration"`, `"code":"NotFound"`, `"nobody"`); len(lines) != 1 {
 		t.Errorf("%d lines of audit, want one: %s", len(lines), h.log.lines(`"audit"`))
 	}
 }
@@ -315,6 +332,7 @@ func TestNewRefuses(t *testing.T) {
 	ca := newAuthority(t, "ca")
 	cert, key := ca.server(t)
 	_, otherKey := newAuthority(t, "other").server(t)
+	old, oldKey := ca.issue(t, "old", &x509.Certificate{NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(-time.Minute)})
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")
 	if err := os.WriteFile(file, []byte("no socket and no PEM"), 0o600); err != nil {
@@ -326,18 +344,25 @@ func TestNewRefuses(t *testing.T) {
 	}{
 		"nothing to listen on": {server.Options{}, []string{"--listen", "--unix-socket"}},
 		"every address in clear": {server.Options{Address: ":0"},
-			[]string{"refused", "would not be authenticated", "--tls-cert, --tls-key and --tls-client-ca", "--unix-socket"}},
+			[]string{"refused", "anyone could call", "without --tls-cert and --tls-key, --tls-client-ca, --policy-file", "--unix-socket", "--insecure"}},
 		"0.0.0.0 in clear": {server.Options{Address: "0.0.0.0:0"}, []string{"refused", `"0.0.0.0:0"`}},
 		"[::] in clear":    {server.Options{Address: "[::]:0"}, []string{"refused"}},
 		"every address without a client CA": {server.Options{Address: ":0", TLS: server.TLSFiles{Certificate: cert, Key: key}},
-			[]string{"refused", "--tls-client-ca is needed too"}},
+			[]string{"refused", "without --tls-client-ca, --policy-file:"}},
+		"every address without a policy": {server.Options{Address: ":0", TLS: server.TLSFiles{Certificate: cert, Key: key, ClientCA: ca.file}},
+			[]string{"refused", "without --policy-file:"}},
+		"a policy that is none": {server.Options{Address: "127.0.0.1:0", PolicyFile: file}, []string{"the policy file " + file, "cannot unmarshal"}},
+		"a policy that is not there": {server.Options{Address: "127.0.0.1:0", PolicyFile: file + "x"},
+			[]string{"read the files for policy", "no such file"}},
 		"an address that is none": {server.Options{Address: "127.0.0.1"}, []string{`"127.0.0.1"`, "port"}},
 		"a certificate alone":     {server.Options{Address: "127.0.0.1:0", TLS: server.TLSFiles{Certificate: cert}}, []string{"--tls-cert and --tls-key"}},
 		"a client CA alone":       {server.Options{Address: "127.0.0.1:0", TLS: server.TLSFiles{ClientCA: ca.file}}, []string{"--tls-cert and --tls-key"}},
 		"a key of another": {server.Options{Address: "127.0.0.1:0", TLS: server.TLSFiles{Certificate: cert, Key: otherKey}},
 			[]string{"load the TLS certificate", "does not match"}},
 		"a certificate that is not there": {server.Options{Address: "127.0.0.1:0", TLS: server.TLSFiles{Certificate: file + "x", Key: key}},
-			[]string{"load the TLS certificate", "no such file"}},
+			[]string{"read the files for tls", "no such file"}},
+		"a certificate that has expired": {server.Options{Address: "127.0.0.1:0", TLS: server.TLSFiles{Certificate: old, Key: oldKey}},
+			[]string{"the TLS certificate " + old, "it expired at 20"}},
 		"a client CA that is none": {server.Options{Address: "127.0.0.1:0", TLS: server.TLSFiles{Certificate: cert, Key: key, ClientCA: file}},
 			[]string{file, "no PEM certificate"}},
 		"a socket where a file is":       {server.Options{UnixSocket: file}, []string{file, "left alone"}},
@@ -362,10 +387,13 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-func TestEveryAddressWithClientCertificatesIsServed(t *testing.T) {
+func TestEveryAddressWithAllThatIsNeededIsServed(t *testing.T) {
 	ca := newAuthority(t, "ca")
 	cert, key := ca.server(t)
-	if _, err := newServer(t, server.Options{Address: ":0", TLS: server.TLSFiles{Certificate: cert, Key: key, ClientCA: ca.file}}); err != nil {
+	options := server.Options{
+		Address: ":0", TLS: server.TLSFiles{Certificate: cert, Key: key, ClientCA: ca.file}, PolicyFile: writePolicy(t, policy),
+	}
+	if _, err := newServer(t, options); err != nil {
 		t.Error(err)
 	}
 }

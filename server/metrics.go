@@ -33,6 +33,13 @@ type metrics struct {
 	ready prometheus.Gauge
 	// waiting is what streams have given gRPC and their callers have not read, in bytes; blocked is how many streams wait for that.
 	waiting, blocked prometheus.Gauge
+	// handshakes counts the TLS handshakes that failed, expelled the connections that were closed since their certificate verified no more.
+	handshakes, expelled prometheus.Counter
+	// reloads counts the files that changed, by which and by what became of it; reloadFailing is 1 while what is there cannot be used.
+	reloads       *prometheus.CounterVec
+	reloadFailing *prometheus.GaugeVec
+	// expiry is when the files for TLS expire.
+	expiry *prometheus.GaugeVec
 }
 
 // newMetrics makes the server's metrics and registers them.
@@ -65,6 +72,22 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 			Name: "defender_integration_refused_total",
 			Help: "Calls, streams and requests that were refused since a limit (streams, calls, request_bytes) of one caller, or of all (server), was reached.",
 		}, []string{"limit", "scope"}),
+		handshakes: counter("defender_integration_tls_handshakes_refused_total",
+			"TLS handshakes that failed: no client certificate, one that does not verify, or no TLS at all."),
+		expelled: counter("defender_integration_connections_expelled_total",
+			"Connections that were closed since their client's certificate had expired or the client CA vouched for it no more."),
+		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "defender_integration_reloads_total",
+			Help: "Changes of files that were seen while the service ran, by which (tls, policy) and result (taken, refused).",
+		}, []string{"files", "result"}),
+		reloadFailing: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "defender_integration_reload_failing",
+			Help: "1 while files (tls, policy) cannot be used as they are, and what was there before is in force.",
+		}, []string{"files"}),
+		expiry: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "defender_integration_tls_certificate_expiry_timestamp_seconds",
+			Help: "When the first certificate of a file (certificate, client_ca) expires, in seconds since 1970.",
+		}, []string{"file"}),
 	}
 	for limit, scopes := range limitScopes() {
 		for _, scope := range scopes {
@@ -74,6 +97,7 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 	var errs []error
 	for _, one := range []prometheus.Collector{
 		m.calls, m.panics, m.unread, m.cut, m.failures, m.ready, m.waiting, m.blocked, m.streams, m.refused,
+		m.handshakes, m.expelled, m.reloads, m.reloadFailing, m.expiry,
 	} {
 		errs = append(errs, registry.Register(one))
 	}

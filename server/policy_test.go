@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"maps"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"google.golang.org/grpc/reflection"
 
 	integrationv1 "defender-integration/gen/defender/integration/v1"
+	"defender-integration/server/access"
 )
 
 // registered returns the services as the server registers them.
@@ -41,6 +43,12 @@ func TestCheckPoliciesNamesWhatIsWrong(t *testing.T) {
 		"a policy without a method":     {func(p map[string]methodPolicy) { p["/a.B/C"] = p[get] }, "/a.B/C has a policy and is not registered"},
 		"a policy without callers":      {func(p map[string]methodPolicy) { p[get] = methodPolicy{timeLimit: time.Second} }, "does not say who may call it"},
 		"a unary method without an end": {func(p map[string]methodPolicy) { p[get] = methodPolicy{callers: callersKnown} }, "a unary method has a time limit"},
+		"a role that is not named": {func(p map[string]methodPolicy) {
+			p[get] = methodPolicy{callers: callersInRole, timeLimit: time.Second}
+		}, "has roles if, and only if, a role is needed"},
+		"a role that nobody needs": {func(p map[string]methodPolicy) {
+			p[get] = methodPolicy{callers: callersAny, roles: access.Reader, timeLimit: time.Second}
+		}, "has roles if, and only if, a role is needed"},
 		"a stream with an end of its own": {func(p map[string]methodPolicy) {
 			p[stream] = methodPolicy{callers: callersKnown, timeLimit: time.Second}
 		}, "a stream has none"},
@@ -58,7 +66,7 @@ func TestCheckPoliciesNamesWhatIsWrong(t *testing.T) {
 }
 
 func TestEnforceLetsNobodyUnknownIn(t *testing.T) {
-	link := enforce(policies())
+	link := enforce(&guard{}, policies())
 	calls := make(map[string]bool)
 	for method := range maps.Keys(policies()) {
 		_, err := link.unary(t.Context(), nil, &grpc.UnaryServerInfo{FullMethod: method},
@@ -74,3 +82,57 @@ func TestEnforceLetsNobodyUnknownIn(t *testing.T) {
 		t.Errorf("a caller that no handshake knows may call %v, want only %v", calls, want)
 	}
 }
+
+// A method whose request names an integration asks for the role for that one.
+func TestMethodsThatNameAnIntegrationAreHeldToIt(t *testing.T) {
+	for i, methods := 0, integrationv1.File_defender_integration_v1_service_proto.Services().ByName("IntegrationService").Methods(); i < methods.Len(); i++ {
+		method := methods.Get(i)
+		fields := method.Input().Fields()
+		names := fields.ByName("integration_id") != nil || fields.ByName("integration") != nil
+		if policy := policies()["/"+string(method.Parent().FullName())+"/"+string(method.Name())]; policy.named != names {
+			t.Errorf("%s: its request names an integration: %t, and its policy says %t", method.Name(), names, policy.named)
+		}
+	}
+}
+
+func TestWhoIsOnThisMachine(t *testing.T) {
+	address := func(ip string) net.Addr { return &net.TCPAddr{IP: net.ParseIP(ip), Port: 1} }
+	unix := &net.UnixAddr{Name: "s", Net: "unix"}
+	tests := map[string]struct {
+		own, other net.Addr
+		want       string
+	}{
+		"loopback":                  {address("127.0.0.1"), address("127.0.0.2"), "local:tcp"},
+		"loopback of IPv6":          {address("::1"), address("::1"), "local:tcp"},
+		"another machine":           {address("192.0.2.1"), address("192.0.2.2"), "anonymous"},
+		"this machine from outside": {address("192.0.2.1"), address("192.0.2.1"), "anonymous"},
+		"loopback from outside":     {address("127.0.0.1"), address("192.0.2.2"), "anonymous"},
+		"a unix socket of a system that does not say whose": {unix, unix, "local:unix"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			conn := &connection{raw: addressed{own: test.own, other: test.other}}
+			conn.learn(nil)
+			if got := conn.identities; len(got) != 1 || got[0] != test.want {
+				t.Errorf("%v, want %s", got, test.want)
+			}
+			// Without a policy only this machine's callers hold anything, unless the server is insecure.
+			local := test.want != "anonymous"
+			if grants := (&guard{}).grants(conn); grants.AllowSome(access.All) != local || grants.Allow(access.Operator, "") != local {
+				t.Errorf("without a policy: %v", grants)
+			}
+			if grants := (&guard{insecure: true}).grants(conn); !grants.Allow(access.Operator, "") || !grants.Allow(access.Reader, "") {
+				t.Errorf("without a policy, insecurely: %v", grants)
+			}
+		})
+	}
+}
+
+// addressed is a connection that has addresses and nothing else.
+type addressed struct {
+	net.Conn
+	own, other net.Addr
+}
+
+func (a addressed) LocalAddr() net.Addr  { return a.own }
+func (a addressed) RemoteAddr() net.Addr { return a.other }

@@ -7,6 +7,7 @@ import (
 
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 	"defender-integration/server/failure"
+	"defender-integration/store"
 )
 
 // defaultPageSize is how many integrations a page has where the caller does not say.
@@ -39,7 +40,7 @@ func (s *Service) ListIntegrations(
 		size = defaultPageSize
 	}
 	// One more than the page has tells whether another page follows.
-	records, err := s.Records.Records(ctx, after, size+1)
+	records, err := s.readable(ctx, after, size+1)
 	if err != nil {
 		return nil, err
 	}
@@ -52,6 +53,26 @@ func (s *Service) ListIntegrations(
 		response.Integrations = append(response.Integrations, s.shown(ctx, record))
 	}
 	return response, nil
+}
+
+// readable returns the records after an id that the caller may read, in the order of their ids: as many as there are, up to the limit.
+func (s *Service) readable(ctx context.Context, after string, limit int) ([]store.Versioned, error) {
+	var found []store.Versioned
+	for ask := limit; ; ask = max(limit, defaultPageSize) {
+		records, err := s.Records.Records(ctx, after, ask)
+		if err != nil {
+			return nil, err
+		}
+		for _, record := range records {
+			after = record.Record.GetIntegration().GetIntegrationId()
+			if mayRead(ctx, after) {
+				found = append(found, record)
+			}
+		}
+		if len(found) >= limit || len(records) < ask {
+			return found[:min(len(found), limit)], nil
+		}
+	}
 }
 
 // pageToken returns the token of the page after the integration with that id.

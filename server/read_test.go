@@ -6,10 +6,12 @@ import (
 	"testing"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	integrationv1 "defender-integration/gen/defender/integration/v1"
+	"defender-integration/server"
 )
 
 func TestGetShowsTheCollectorsStatus(t *testing.T) {
@@ -67,28 +69,55 @@ func TestListPagesInTheOrderOfIDs(t *testing.T) {
 	}
 	slices.Sort(want)
 	for size, pages := range map[int32]int{0: 1, 1: 7, 3: 3, 7: 1, 1000: 1} {
-		var got []string
-		var token string
-		count := 0
-		for {
-			response, err := h.client.ListIntegrations(t.Context(), &integrationv1.ListIntegrationsRequest{PageSize: size, PageToken: token})
-			if err != nil {
-				t.Fatal(err)
-			}
-			count++
-			for _, integration := range response.GetIntegrations() {
-				got = append(got, integration.GetIntegrationId())
-				if integration.GetEtag() == "" || integration.GetStatus() == nil || integration.GetAuthentication().GetClientSecret().GetValue() != "" {
-					t.Errorf("listed as %v", integration)
-				}
-			}
-			if token = response.GetNextPageToken(); token == "" || count > len(want) {
-				break
+		wantListed(t, h.client, size, want, pages)
+	}
+}
+
+// A caller is shown what it may read, in full pages, and nothing tells of the rest.
+func TestListShowsWhatTheCallerMayRead(t *testing.T) {
+	s, h := start(t, server.Options{Address: "127.0.0.1:0", PolicyFile: writePolicy(t, `
+rules:
+  - {identities: [local:bufconn], roles: [operator], integrations: ["*"]}
+  - {identities: [local:tcp], roles: [reader], integrations: [tenant-151, tenant-007, not-there]}
+  - {identities: [local:tcp], roles: [operator], integrations: [tenant-199]}
+`)})
+	var all []string
+	for i := range 200 {
+		id := fmt.Sprintf("tenant-%03d", i)
+		h.register(t, contoso(func(i *integrationv1.Integration) { i.IntegrationId = id }))
+		all = append(all, id)
+	}
+	wantListed(t, h.client, 0, all, 2)
+	client := integrationv1.NewIntegrationServiceClient(dialed(t, tcp(s), insecure.NewCredentials()))
+	for size, pages := range map[int32]int{0: 1, 1: 3, 2: 2, 3: 1, 150: 1} {
+		wantListed(t, client, size, []string{"tenant-007", "tenant-151", "tenant-199"}, pages)
+	}
+}
+
+// wantListed lists all pages of a size, and fails unless they are so many and have these integrations.
+func wantListed(t *testing.T, client integrationv1.IntegrationServiceClient, size int32, want []string, pages int) {
+	t.Helper()
+	var got []string
+	var token string
+	count := 0
+	for {
+		response, err := client.ListIntegrations(t.Context(), &integrationv1.ListIntegrationsRequest{PageSize: size, PageToken: token})
+		if err != nil {
+			t.Fatal(err)
+		}
+		count++
+		for _, integration := range response.GetIntegrations() {
+			got = append(got, integration.GetIntegrationId())
+			if integration.GetEtag() == "" || integration.GetStatus() == nil || integration.GetAuthentication().GetClientSecret().GetValue() != "" {
+				t.Errorf("listed as %v", integration)
 			}
 		}
-		if !slices.Equal(got, want) || count != pages {
-			t.Errorf("page size %d: %v in %d pages, want %v in %d", size, got, count, want, pages)
+		if token = response.GetNextPageToken(); token == "" || count > len(want) {
+			break
 		}
+	}
+	if !slices.Equal(got, want) || count != pages {
+		t.Errorf("page size %d: %v in %d pages, want %v in %d", size, got, count, want, pages)
 	}
 }
 

@@ -87,7 +87,7 @@ func TestRegisterSealsTheSecretAndLogsNothingOfIt(t *testing.T) {
 	if lines := h.log.lines(secret); len(lines) > 0 {
 		t.Errorf("the log has the secret: %s", lines)
 	}
-	if lines := h.log.lines(`"audit"`, `"RegisterIntegration"`, `"contoso"`, `"local/bufconn"`); len(lines) != 2 {
+	if lines := h.log.lines(`"audit"`, `"RegisterIntegration"`, `"contoso"`, `"local:bufconn"`); len(lines) != 2 {
 		t.Errorf("%d lines of audit, want one for each call: %s", len(lines), lines)
 	}
 }

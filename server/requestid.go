@@ -24,14 +24,14 @@ func identify() interceptor {
 			id := chooseRequestID(ctx)
 			// It fails only when the headers are sent already, which no handler has had the chance to do.
 			_ = grpc.SetHeader(ctx, metadata.Pairs(requestIDHeader, id))
-			return handler(withCall(ctx, &call{requestID: id}), request)
+			return handler(withCall(ctx, &call{requestID: id, conn: callerFrom(ctx).conn}), request)
 		},
 		stream: func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 			id := chooseRequestID(stream.Context())
 			_ = stream.SetHeader(metadata.Pairs(requestIDHeader, id))
 			return handler(srv, &middleware.WrappedServerStream{
 				ServerStream:   stream,
-				WrappedContext: withCall(stream.Context(), &call{requestID: id}),
+				WrappedContext: withCall(stream.Context(), &call{requestID: id, conn: callerFrom(stream.Context()).conn}),
 			})
 		},
 	}

@@ -21,6 +21,7 @@ import (
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
+	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
 
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
@@ -62,8 +63,22 @@ type Options struct {
 	UnixSocket string
 	// UnixSocketMode is the socket's file mode. Default: 0600.
 	UnixSocketMode fs.FileMode
-	// TLS are the files for TLS on Address.
+	// TLS are the files for TLS on Address. They are read again when they change.
 	TLS TLSFiles
+	// TLSMinVersion is the oldest version of TLS that is spoken, such as tls.VersionTLS12. Default: TLS 1.3.
+	TLSMinVersion uint16
+	// PolicyFile says who may call what; see package access. It is read again when it changes. Empty: callers on this machine may do all.
+	PolicyFile string
+	// Insecure lets the server listen where other machines can reach it without TLS, client CA or policy file. It warns then, again and
+	// again.
+	Insecure bool
+	// NoReflection switches the service's description of itself off.
+	NoReflection bool
+	// ReloadInterval is how often files are looked at for changes, and connections for certificates that have expired. A change counts
+	// when it was seen twice. Default: 2 seconds.
+	ReloadInterval time.Duration
+	// Clock tells the time that certificates are held against. Default: time.Now; for tests.
+	Clock func() time.Time
 	// MetricsAddress is the TCP address that metrics are served on, in clear and to anyone. Empty: they are not served.
 	MetricsAddress string
 	// AdminAddress is where profiles are served: a loopback address, or unix: and the path of a unix socket. Empty: they are not served.
@@ -91,11 +106,14 @@ type Server struct {
 	listeners []net.Listener
 	metrics   net.Listener
 	admin     net.Listener
-	drain     context.CancelFunc
+	streams   *openStreams
+	watcher   *watcher
+	// gaps are what is missing for callers to be authenticated and authorised, where the server is insecure.
+	gaps []string
 }
 
 // New makes a server and opens its listeners. It returns an error where an address cannot be listened on or would be reachable
-// for callers that nobody authenticates, where TLS cannot be set up as asked, or where a method has no policy.
+// for callers that nobody authenticates or authorises, where TLS or the policy cannot be set up as asked, or where a method has no policy.
 func New(options Options) (*Server, error) {
 	if options.Service == nil || options.Ready == nil || options.Logger == nil || options.Registry == nil {
 		return nil, errors.New("the server needs a service, a check of readiness, a logger and a registry")
@@ -109,9 +127,11 @@ func New(options Options) (*Server, error) {
 	if options.UnreadLimit <= 0 {
 		options.UnreadLimit = defaultUnreadLimit
 	}
-	tlsConfig, err := options.TLS.load()
-	if err != nil {
-		return nil, err
+	if options.Clock == nil {
+		options.Clock = time.Now
+	}
+	if options.ReloadInterval <= 0 {
+		options.ReloadInterval = defaultReloadInterval
 	}
 	validator, err := protovalidate.New()
 	if err != nil {
@@ -122,15 +142,26 @@ func New(options Options) (*Server, error) {
 		return nil, fmt.Errorf("register the server's metrics: %w", err)
 	}
 
-	draining, drain := context.WithCancel(context.Background())
+	streams, open := newOpenStreams(), newConnections()
+	guard := &guard{
+		insecure: options.Insecure, clock: options.Clock, connections: open, streams: streams, closeLimit: options.DrainTimeout,
+		logger: options.Logger, metrics: metrics,
+	}
+	watcher, err := guard.watch(options)
+	if err != nil {
+		return nil, err
+	}
 	policies := policies()
-	link := &transport{}
+	if options.NoReflection {
+		delete(policies, reflectionv1.ServerReflection_ServerReflectionInfo_FullMethodName)
+	}
+	link := newTransport(open, options.Logger, metrics)
 	settings := chained(chain(chainInput{
-		logger: options.Logger, metrics: metrics, policies: policies, draining: draining, validator: validator,
+		logger: options.Logger, metrics: metrics, policies: policies, streams: streams, guard: guard, validator: validator,
 		unreadLimit: options.UnreadLimit, limits: options.Limits, tracer: options.Tracer,
 	}))
-	if tlsConfig != nil {
-		link.tls = credentials.NewTLS(tlsConfig)
+	if guard.certificates != nil {
+		link.tls = credentials.NewTLS(guard.certificates.config())
 		settings = append(settings, grpc.ReadBufferSize(mtlsReadBuffer))
 	}
 	settings = append(settings,
@@ -146,10 +177,12 @@ func New(options Options) (*Server, error) {
 		// Stop returns after the handlers, so nothing of theirs outlives the server.
 		grpc.WaitForHandlers(true),
 	)
-	s := &Server{options: options, grpc: grpc.NewServer(settings...), health: health.NewServer(), drain: drain}
+	s := &Server{options: options, grpc: grpc.NewServer(settings...), health: health.NewServer(), streams: streams, watcher: watcher}
 	integrationv1.RegisterIntegrationServiceServer(s.grpc, options.Service)
 	healthv1.RegisterHealthServer(s.grpc, s.health)
-	reflection.RegisterV1(s.grpc)
+	if !options.NoReflection {
+		reflection.RegisterV1(s.grpc)
+	}
 	metrics.calls.InitializeMetrics(s.grpc)
 	s.readiness = newReadiness(s.health, options.Ready, options.Logger, metrics.ready)
 
@@ -170,11 +203,11 @@ func (s *Server) listen() error {
 		s.listeners = append(s.listeners, o.Listener)
 	}
 	if o.Address != "" {
-		listener, err := listenTCP(o.Address, o.TLS)
+		listener, gaps, err := listenTCP(o)
 		if err != nil {
 			return err
 		}
-		s.listeners = append(s.listeners, listener)
+		s.listeners, s.gaps = append(s.listeners, listener), gaps
 	}
 	if o.UnixSocket != "" {
 		listener, err := listenUnix(o.UnixSocket, o.UnixSocketMode)
@@ -230,7 +263,7 @@ func (s *Server) AdminAddress() net.Addr {
 
 // Close closes the listeners of a server that is not served.
 func (s *Server) Close() error {
-	s.drain()
+	s.streams.drain()
 	s.grpc.Stop()
 	var errs []error
 	for _, listener := range s.listeners {
@@ -282,6 +315,14 @@ func (s *Server) Serve(ctx context.Context) error {
 		})
 	}
 	group.Go(func() error {
+		s.watcher.run(groupCtx)
+		return nil
+	})
+	group.Go(func() error {
+		s.warn(groupCtx)
+		return nil
+	})
+	group.Go(func() error {
 		s.readiness.run(groupCtx)
 		s.stop(ctx)
 		stopMetrics()
@@ -294,7 +335,7 @@ func (s *Server) Serve(ctx context.Context) error {
 func (s *Server) stop(ctx context.Context) {
 	s.options.Logger.LogAttrs(ctx, slog.LevelInfo, "draining", slog.String("timeout", s.options.DrainTimeout.String()))
 	s.health.Shutdown()
-	s.drain()
+	s.streams.drain()
 	// A stream whose client does not read holds the graceful stop for ever.
 	cut := time.AfterFunc(s.options.DrainTimeout, func() {
 		s.options.Logger.LogAttrs(ctx, slog.LevelWarn, "calls are still open after the drain timeout, and are cut off")

@@ -2,96 +2,74 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"io"
+	"log/slog"
 	"net"
 
+	"golang.org/x/time/rate"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/peer"
+
+	"defender-integration/server/access"
 )
 
-// callerKind is what the handshake learned of a caller.
-type callerKind int
-
+// refusalsTold and refusalsAtOnce bound the lines of the log about refused handshakes, which anyone can cause who reaches the listener:
+// so many a second, and so many at once.
 const (
-	// callerUnknown did not prove who it is, and is not on this machine.
-	callerUnknown callerKind = iota
-	// callerLocal came over the unix socket or the loopback interface: it is on this machine.
-	callerLocal
-	// callerCertified presented a certificate that the client CA signed.
-	callerCertified
+	refusalsTold   = 1
+	refusalsAtOnce = 50
 )
-
-// caller is who calls.
-type caller struct {
-	kind callerKind
-	// name is for the log: the certificate's subject, or `local/` and the network that a local caller came over.
-	name string
-	// conn is the connection that the call came over, without TLS; nil where it did not come through a handshake of ours.
-	conn net.Conn
-}
-
-// callerFrom returns who calls, going by what the handshake learned. What did not come through a handshake of ours is unknown.
-func callerFrom(ctx context.Context) caller {
-	p, ok := peer.FromContext(ctx)
-	if !ok {
-		return caller{name: "unknown"}
-	}
-	own, ok := p.AuthInfo.(connInfo)
-	if !ok {
-		return caller{name: "unknown"}
-	}
-	switch info := own.AuthInfo.(type) {
-	case localInfo:
-		return caller{kind: callerLocal, name: "local/" + info.network, conn: own.conn}
-	case credentials.TLSInfo:
-		if chains := info.State.VerifiedChains; len(chains) > 0 && len(chains[0]) > 0 {
-			return caller{kind: callerCertified, name: chains[0][0].Subject.String(), conn: own.conn}
-		}
-		// TLS without client certificates is served on the loopback interface only; listen sees to it.
-		if address, ok := p.LocalAddr.(*net.TCPAddr); ok && address.IP.IsLoopback() {
-			return caller{kind: callerLocal, name: "local/tcp", conn: own.conn}
-		}
-	}
-	return caller{name: "unknown", conn: own.conn}
-}
-
-// connInfo is the AuthInfo of every connection: what the handshake learned, and the connection itself, without TLS. gRPC offers no
-// other way from a call to its connection.
-type connInfo struct {
-	credentials.AuthInfo
-	conn net.Conn
-}
-
-// localInfo is the AuthInfo of a connection without TLS, which can only come from this machine.
-type localInfo struct {
-	credentials.CommonAuthInfo
-	network string
-}
-
-// AuthType names the way of authentication.
-func (localInfo) AuthType() string { return "local" }
 
 // transport chooses the handshake by the listener: TLS on TCP where it is configured, none on a unix socket or in memory. One
 // gRPC server can so serve both.
 type transport struct {
 	// tls is nil where TLS is not configured.
-	tls credentials.TransportCredentials
+	tls         credentials.TransportCredentials
+	connections *connections
+	logger      *slog.Logger
+	metrics     *metrics
+	told        *rate.Limiter
+}
+
+func newTransport(connections *connections, logger *slog.Logger, metrics *metrics) *transport {
+	return &transport{
+		connections: connections, logger: logger, metrics: metrics, told: rate.NewLimiter(refusalsTold, refusalsAtOnce),
+	}
 }
 
 // ServerHandshake does the handshake of a connection that a listener accepted.
-func (t *transport) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	network := conn.LocalAddr().Network()
-	if t.tls != nil && network == "tcp" {
-		secured, info, err := t.tls.ServerHandshake(conn)
-		if err != nil {
-			return nil, nil, err
-		}
-		return secured, connInfo{info, conn}, nil
+func (t *transport) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	conn := &connection{Conn: raw, raw: raw, home: t.connections}
+	if t.tls == nil || raw.LocalAddr().Network() != "tcp" {
+		conn.learn(nil)
+		return conn, conn, nil
 	}
-	return conn, connInfo{localInfo{
-		CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.NoSecurity},
-		network:        network,
-	}, conn}, nil
+	secured, info, err := t.tls.ServerHandshake(raw)
+	if err != nil {
+		t.refused(raw, err)
+		return nil, nil, err
+	}
+	conn.Conn = secured
+	conn.learn(info)
+	return conn, conn, nil
+}
+
+// refused tells of a handshake that failed. What only connects and goes, as probes of the network do, is not worth a line.
+func (t *transport) refused(raw net.Conn, cause error) {
+	if errors.Is(cause, io.EOF) {
+		return
+	}
+	t.metrics.handshakes.Inc()
+	if !t.told.Allow() {
+		return
+	}
+	attrs := []slog.Attr{slog.String("peer", raw.RemoteAddr().String()), slog.String("cause", cause.Error())}
+	if bad, ok := errors.AsType[*tls.CertificateVerificationError](cause); ok && len(bad.UnverifiedCertificates) > 0 {
+		// Nobody vouches for it, but it helps to find who has the wrong certificate.
+		attrs = append(attrs, slog.String("claims", access.OfCertificate(bad.UnverifiedCertificates[0])[0]))
+	}
+	t.logger.LogAttrs(context.Background(), slog.LevelWarn, "audit: a connection was refused at its TLS handshake", attrs...)
 }
 
 // ClientHandshake is refused: these credentials are a server's.
@@ -109,10 +87,11 @@ func (t *transport) Info() credentials.ProtocolInfo {
 
 // Clone returns a copy.
 func (t *transport) Clone() credentials.TransportCredentials {
-	if t.tls == nil {
-		return &transport{}
+	clone := *t
+	if t.tls != nil {
+		clone.tls = t.tls.Clone()
 	}
-	return &transport{tls: t.tls.Clone()}
+	return &clone
 }
 
 // OverrideServerName concerns clients only; there is nothing to override.

@@ -69,7 +69,7 @@ func (w *unreadWatch) ended(ctx context.Context, stream *readStream, err error) 
 // cut closes the connection of a stream that has ended and is not read.
 func (w *unreadWatch) cut(ctx context.Context, waiting int) {
 	who := callerFrom(ctx)
-	if who.conn == nil || who.conn.Close() != nil {
+	if who.conn == nil || !who.conn.cut() {
 		return // It is gone already, and the stream with it.
 	}
 	w.logger.LogAttrs(ctx, slog.LevelWarn, "a stream has ended and stays unread; its connection is closed",

@@ -3,7 +3,9 @@ package server_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -182,7 +184,7 @@ func TestTheConnectionOfAStreamThatStaysUnreadIsClosed(t *testing.T) {
 		if status.Code(err) != codes.Unavailable || last != 3 || time.Since(began) != unreadLimit+unreadGrace {
 			t.Errorf("the stream beside it ended after %s and %d events with %v", time.Since(began), last, err)
 		}
-		if lines := h.log.lines("its connection is closed", `"caller":"local/bufconn"`, `"reference":"endless"`); len(lines) != 1 {
+		if lines := h.log.lines("its connection is closed", `"caller":"local:bufconn"`, `"reference":"endless"`); len(lines) != 1 {
 			t.Errorf("the log says so %d times", len(lines))
 		}
 		if streams, connections := h.unreadCounted(t); streams != 1 || connections != 1 {
@@ -312,8 +314,8 @@ func TestUnreadStreamsOverSockets(t *testing.T) {
 		target, caller string
 		security       credentials.TransportCredentials
 	}{
-		{s.Addresses()[1].String(), "CN=director", credentials.NewTLS(ca.trusting(ca.client(t)))},
-		{"unix://" + socket, "local/unix", insecure.NewCredentials()},
+		{s.Addresses()[1].String(), "dns:director", credentials.NewTLS(ca.trusting(ca.client(t)))},
+		{"unix://" + socket, fmt.Sprintf("uid:%d", os.Getuid()), insecure.NewCredentials()},
 	} {
 		t.Run(test.caller, func(t *testing.T) {
 			conn, err := grpc.NewClient(test.target, grpc.WithTransportCredentials(test.security))

@@ -8,21 +8,11 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
-
-	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
 
-// integrationCarrier is a request that has an integration inside.
-type integrationCarrier interface {
-	GetIntegration() *integrationv1.Integration
-}
-
-// validateRequests checks each request against the rules in the proto files, after it has noted for the log what the request is about.
+// validateRequests checks each request against the rules in the proto files.
 func validateRequests(validator protovalidate.Validator) interceptor {
-	check := func(ctx context.Context, request any) error {
-		if c := callFrom(ctx); c != nil {
-			c.note(request)
-		}
+	check := func(_ context.Context, request any) error {
 		message, ok := request.(proto.Message)
 		if !ok {
 			return fmt.Errorf("the request is a %T, which is no protobuf message", request)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -110,6 +111,23 @@ func (l *listValue) Set(value string) error {
 	}
 	*l = append(*l, value)
 	return nil
+}
+
+// tlsVersion is a version of TLS.
+type tlsVersion uint16
+
+// String returns the version's number.
+func (v *tlsVersion) String() string { return strings.TrimPrefix(tls.VersionName(uint16(*v)), "TLS ") }
+
+// Set reads a version that is safe.
+func (v *tlsVersion) Set(value string) error {
+	for _, version := range []tlsVersion{tls.VersionTLS12, tls.VersionTLS13} {
+		if value == version.String() {
+			*v = version
+			return nil
+		}
+	}
+	return errors.New("must be 1.3 or 1.2")
 }
 
 // modeValue is a file mode in octal digits.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,6 +20,7 @@ const defaultListen = "127.0.0.1:7443"
 // serveFlags are the flags of serve.
 type serveFlags struct {
 	server     server.Options
+	reflection bool
 	store      storeFlags
 	sealingKey string
 	mode       modeValue
@@ -41,7 +43,8 @@ func serveCommand() command {
 		name:    "serve",
 		summary: "serve the gRPC API",
 		about: "serve serves the gRPC API until it is told to stop (SIGINT or SIGTERM), and then ends in order.\n" +
-			"Without TLS and a client CA it serves only this machine: a loopback address or a unix socket.",
+			"Without TLS, a client CA and a policy file it serves only this machine: a loopback address or a unix socket.\n" +
+			"The files for TLS and the policy file are read again when they change.",
 		setup: func(flags *flagSet) func(context.Context, streams) error {
 			f := &serveFlags{mode: 0o600, collecting: collector.DefaultSettings()}
 			f.listening(flags)
@@ -64,6 +67,14 @@ func (f *serveFlags) listening(flags *flagSet) {
 	flags.StringVar(&f.server.TLS.Key, "tls-key", "", "the PEM `file` with the certificate's key")
 	flags.StringVar(&f.server.TLS.ClientCA, "tls-client-ca", "",
 		"require a certificate of each client, signed by an authority in this PEM `file`.\nWithout it only loopback addresses are served")
+	f.server.TLSMinVersion = tls.VersionTLS13
+	flags.Var((*tlsVersion)(&f.server.TLSMinVersion), "tls-min-version", "the oldest `version` of TLS that is spoken: 1.3 or 1.2")
+	flags.StringVar(&f.server.PolicyFile, "policy-file", "",
+		"who may call what, for which integrations: a YAML `file`, as docs/access.md has it. Without it callers on this machine may call all,\n"+
+			"and only loopback addresses are served")
+	flags.BoolVar(&f.reflection, "reflection", true, "describe the API to callers that ask for it, as grpcurl does")
+	flags.BoolVar(&f.server.Insecure, "insecure", false,
+		"listen where other machines can reach it also without TLS, client CA or policy file, and warn of that again and again")
 	flags.StringVar(&f.server.MetricsAddress, "metrics-address", "127.0.0.1:9464",
 		"serve metrics for Prometheus at http://`address`/metrics, in clear and to anyone who reaches it; \"none\": do not")
 	flags.StringVar(&f.server.AdminAddress, "admin-address", "",
@@ -201,7 +212,7 @@ func (f *serveFlags) options() (app.Options, error) {
 			*address = ""
 		}
 	}
-	f.server.UnixSocketMode = fs.FileMode(f.mode)
+	f.server.UnixSocketMode, f.server.NoReflection = fs.FileMode(f.mode), !f.reflection
 	return app.Options{
 		Server: f.server, Store: stored, SealingKeyFile: f.sealingKey, AllowEndpoints: f.allow, AllowHTTP: f.allowHTTP,
 		SecretsDir: f.secretsDir, SecretVariables: f.secretEnv, Integrations: f.integrations, ProxyRules: f.proxies, TrustedCAFile: f.trustedCA,

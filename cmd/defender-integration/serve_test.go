@@ -3,12 +3,15 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"defender-integration/collector"
 )
 
 // short returns a folder whose path is short enough for a unix socket.
@@ -92,8 +95,51 @@ func TestServeAndHealthcheck(t *testing.T) {
 func TestServeRefusesToStartInsecurely(t *testing.T) {
 	dir := short(t)
 	got := invoke(t.Context(), nil, "serve", "--listen", "0.0.0.0:0", "--metrics-address", "none", "--data-dir", filepath.Join(dir, "data"))
-	if got.code != exitFailed || !strings.Contains(got.err, "refused to listen") || !strings.Contains(got.err, "--tls-client-ca") {
+	for _, words := range []string{"refused to listen", "--tls-cert and --tls-key, --tls-client-ca, --policy-file", "--insecure"} {
+		if got.code != exitFailed || !strings.Contains(got.err, words) {
+			t.Errorf("%+v does not say %q", got, words)
+		}
+	}
+}
+
+func TestServeRefusesAPolicyThatIsNone(t *testing.T) {
+	dir := short(t)
+	policy := filepath.Join(dir, "policy.yaml")
+	if err := os.WriteFile(policy, []byte("rules: [{identities: [root], roles: [reader], integrations: ['*']}]"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := invoke(t.Context(), nil, "serve", "--listen", "127.0.0.1:0", "--metrics-address", "none", "--data-dir", filepath.Join(dir, "data"),
+		"--policy-file", policy)
+	if got.code != exitFailed || !strings.Contains(got.err, policy+`: rule 1: the identity "root"`) {
 		t.Errorf("%+v", got)
+	}
+}
+
+// What the flags say of security reaches the server.
+func TestSecurityFlags(t *testing.T) {
+	f := &serveFlags{collecting: collector.DefaultSettings()}
+	flags := newFlagSet("serve")
+	f.listening(flags)
+	f.keeping(flags)
+	env := map[string]string{"DEFENDER_INTEGRATION_REFLECTION": "false", "DEFENDER_INTEGRATION_POLICY_FILE": "policy.yaml"}
+	err := flags.parse([]string{"--tls-min-version", "1.2", "--insecure"}, func(name string) (string, bool) {
+		value, ok := env[name]
+		return value, ok
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	options, err := f.options()
+	if o := options.Server; err != nil || o.TLSMinVersion != tls.VersionTLS12 || !o.Insecure || !o.NoReflection || o.PolicyFile != "policy.yaml" {
+		t.Errorf("%+v, %v", options.Server, err)
+	}
+	plain := &serveFlags{collecting: collector.DefaultSettings()}
+	flags = newFlagSet("serve")
+	plain.listening(flags)
+	plain.keeping(flags)
+	options, err = plain.options()
+	if o := options.Server; err != nil || o.TLSMinVersion != tls.VersionTLS13 || o.Insecure || o.NoReflection || o.PolicyFile != "" {
+		t.Errorf("by default: %+v, %v", options.Server, err)
 	}
 }
 
