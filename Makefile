@@ -15,6 +15,9 @@ SEQUENCES ?= 10000
 FUZZTIME ?= 30s
 # How many random lists of alerts `make narrowing` reads over each API.
 RUNS ?= 200
+# How many times `make rotations` changes everything, and how many streams each identity has meanwhile.
+ROTATIONS ?= 20
+ROTATION_STREAMS ?= 200
 # What `make docker` calls the image.
 IMAGE ?= defender-integration
 
@@ -102,6 +105,10 @@ fixture: ## write the data directory that later versions must read; only before 
 .PHONY: narrowing
 narrowing: ## read RUNS (default 200) random lists over each API, some of whose alerts always fail
 	NARROWING_RUNS=$(RUNS) go test -count 1 -timeout 0 -run '^TestWhatFailsAnywhere$$' ./defender/reading
+
+.PHONY: rotations
+rotations: ## change certificates, authorities and policy ROTATIONS times (default 20) under load
+	ROTATIONS=$(ROTATIONS) ROTATION_STREAMS=$(ROTATION_STREAMS) go test -count 1 -timeout 0 -v -run '^TestRotationUnderLoad$$' ./server
 
 .PHONY: docker
 docker: ## build the image IMAGE (default defender-integration)

@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"go.opentelemetry.io/otel/trace"
+
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 	"defender-integration/server/access"
 )
