@@ -7,8 +7,10 @@ KILLS ?= 300
 SEED ?= 1
 # How long `make soak` lasts, from SEED.
 SOAK ?= 1h
-# How many streams `make drain` has when the service is told to end, and how many `make load` opens.
+# How many streams `make drain` has when the service is told to end.
 STREAMS ?= 1000
+# How many streams `make load` opens.
+LOAD ?= 10000
 # How many sequences `make sequences` plays in fake time.
 SEQUENCES ?= 10000
 # How long `make fuzz` spends on each target.
@@ -55,6 +57,10 @@ lint: ## run the linters over Go files and proto files
 bench: ## run the benchmarks, then the whole way of 100,000 alerts (Linux)
 	go test -run '^$$' -bench . -benchmem ./...
 	go run ./bench
+
+.PHONY: load
+load: ## measure calls a second by ghz, and LOAD (default 10000) streams at rest until SIGTERM (Linux)
+	go run ./bench -load $(LOAD)
 
 .PHONY: kill
 kill: ## kill the service KILLS times (default 300) and its three clients, from SEED (default 1)

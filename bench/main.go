@@ -5,6 +5,7 @@
 //	go run ./bench -alerts 10000 -idle 0    less
 //	go run ./bench -profile /tmp/profiles   with profiles of the service, for go tool pprof
 //	go run ./bench -unread 1000             1,000 streams, of which half stop reading, and nothing else
+//	go run ./bench -load 10000              calls a second by ghz, and 10,000 streams at rest until SIGTERM, and nothing else
 //
 // With -unread the streams are spread over ten connections, and those of five stop reading. It prints the service's memory and how long
 // alerts take to the streams that read: while all read, while half are stuck, and after the service has ended those. It fails where
@@ -46,6 +47,7 @@ type options struct {
 	profile string
 	service string
 	unread  int
+	load    int
 }
 
 func run(ctx context.Context, args []string) error {
@@ -60,6 +62,7 @@ func run(ctx context.Context, args []string) error {
 	flags.StringVar(&o.profile, "profile", "", "write profiles of the service to this `folder`. The figures are worse then")
 	flags.StringVar(&o.service, "service", "", "measure the service that is built in this `file` already, to compare two")
 	flags.IntVar(&o.unread, "unread", 0, "measure this many `streams`, of which half stop reading")
+	flags.IntVar(&o.load, "load", 0, "measure calls by ghz, and so many `streams` on which nothing happens; to be run in the folder of the module")
 	flags.DurationVar(&trickle, "trickle", 0, "with -play: one more alert this often; 0: none")
 	flags.IntVar(&play, "play", 0, "play Microsoft with so many alerts, for another bench that reads where on standard output")
 	if err := flags.Parse(args); err != nil {
@@ -96,6 +99,13 @@ func measureAll(ctx context.Context, o options) error {
 		r, err := leavingUnread(ctx, service, o)
 		if err != nil {
 			return fmt.Errorf("%d streams: %w", o.unread, err)
+		}
+		return r.print(os.Stdout)
+	}
+	if o.load > 0 {
+		r, err := underLoad(ctx, service, o.load, o)
+		if err != nil {
+			return fmt.Errorf("under load: %w", err)
 		}
 		return r.print(os.Stdout)
 	}

@@ -21,8 +21,8 @@ import (
 // UNAVAILABLE is retried whatever else it says, RESOURCE_EXHAUSTED where it says when to come again, and nothing else is.
 func TestWhatIsRetried(t *testing.T) {
 	for code := codes.Canceled; code <= codes.Unauthenticated; code++ {
-		for name, details := range map[string][]protoadapt.MessageV1{"": nil, " with RetryInfo": {retryIn(time.Second)}} {
-			t.Run(code.String()+name, func(t *testing.T) {
+		for name, details := range map[string][]protoadapt.MessageV1{"without RetryInfo": nil, "with RetryInfo": {retryIn(time.Second)}} {
+			t.Run(code.String()+" "+name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					f, conn := start(t, func(_ context.Context, call int, _ *integrationv1.StreamAlertsRequest, send sendFunc) error {
 						if call == 1 {

@@ -34,7 +34,7 @@ const MaxRequestBytes = 16 << 20
 func DefaultLimits() Limits {
 	return Limits{
 		Streams: 40_000, StreamsPerCaller: 20_000,
-		CallsPerSecond: 4000, CallsPerSecondPerCaller: 2000,
+		CallsPerSecond: 2000, CallsPerSecondPerCaller: 1000,
 		// A valid request with 1,000 Actors that are full of names and addresses has 6 MB.
 		RequestBytes: 8 << 20,
 	}
