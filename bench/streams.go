@@ -105,7 +105,9 @@ func manyStreams(ctx context.Context, program string, n int, o options) (r strea
 func (s *setting) openStreams(ctx context.Context, n int) (ends func() []error, err error) {
 	devices := defendertest.SampleDevices()
 	errs := make([]error, n)
+	// So many at once, or the last would have to wait longer for the store than it may.
 	var begun errgroup.Group
+	begun.SetLimit(100)
 	var running sync.WaitGroup
 	var service integrationv1.IntegrationServiceClient
 	for i := range n {
