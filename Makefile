@@ -43,6 +43,11 @@ race: ## run all tests with the race detector (needs a C compiler)
 generate: ## make gen/ from proto/
 	$(TOOL) buf generate
 
+.PHONY: freeze
+freeze: ## freeze the contract and the stored messages as they are now, if nothing that was released breaks
+	$(TOOL) buf breaking --against proto/released.binpb
+	$(TOOL) buf build --exclude-source-info --output proto/released.binpb
+
 .PHONY: fmt
 fmt: ## format Go files and proto files
 	$(TOOL) golangci-lint fmt
