@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/tink-crypto/tink-go/v2/aead"
 	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
@@ -30,7 +31,8 @@ func readKey(path string) (*keyset.Handle, error) {
 	if err != nil {
 		return nil, err
 	}
-	if open := info.Mode().Perm() & 0o077; open != 0 {
+	owner, known := info.Sys().(*syscall.Stat_t)
+	if tooOpen(info.Mode(), known && owner.Uid == 0 && os.Geteuid() != 0) {
 		return nil, fmt.Errorf("%s has mode %04o and can be read by others than its owner: run chmod 600 on it", path, info.Mode().Perm())
 	}
 	handle, err := insecurecleartextkeyset.Read(keyset.NewJSONReader(io.LimitReader(file, maxKeyFile)))
@@ -39,6 +41,15 @@ func readKey(path string) (*keyset.Handle, error) {
 		return nil, fmt.Errorf("%s is not a Tink keyset in JSON", path)
 	}
 	return handle, nil
+}
+
+// tooOpen says whether others than the service may use a file of a mode. One of root's may be read by its group, where the service is not
+// root: Kubernetes shows a Secret so to a process that is not.
+func tooOpen(mode fs.FileMode, roots bool) bool {
+	if roots {
+		return mode.Perm()&0o037 != 0
+	}
+	return mode.Perm()&0o077 != 0
 }
 
 // makeKey writes a new key to path, whole and durable or not at all, and never over a file that another process made meanwhile.
