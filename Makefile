@@ -20,12 +20,13 @@ RUNS ?= 200
 # How many times `make rotations` changes everything, and how many streams each identity has meanwhile.
 ROTATIONS ?= 20
 ROTATION_STREAMS ?= 200
-# What `make docker` calls the image.
+# What `make docker` calls the image, and the version that it stamps.
 IMAGE ?= defender-integration
+VERSION ?= $(shell git describe --tags --always --dirty)
 
 .PHONY: help
 help: ## show this help
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: demo
 demo: ## watch a campaign of attacks, judged against a simulated Microsoft
@@ -122,8 +123,13 @@ rotations: ## change certificates, authorities and policy ROTATIONS times (defau
 	ROTATIONS=$(ROTATIONS) ROTATION_STREAMS=$(ROTATION_STREAMS) go test -count 1 -timeout 0 -v -run '^TestRotationUnderLoad$$' ./server
 
 .PHONY: docker
-docker: ## build the image IMAGE (default defender-integration)
-	docker build --tag $(IMAGE) .
+docker: ## build the image IMAGE (default defender-integration), stamped with VERSION (default that of git)
+	docker buildx build --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) \
+		--build-arg SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) --tag $(IMAGE):$(VERSION) --load .
+
+.PHONY: deployment
+deployment: ## run the steps of the Dockerfile without a container engine (Linux, as root), and check and run the manifests
+	go -C deploy/check test -count 1 -timeout 40m -v ./...
 
 .PHONY: ci
 ci: ## run everything that must hold before a change goes in
