@@ -129,7 +129,7 @@ docker: ## build the image IMAGE (default defender-integration), stamped with VE
 
 .PHONY: deployment
 deployment: ## run the steps of the Dockerfile without a container engine (Linux, as root), and check and run the manifests
-	go -C deploy/check test -count 1 -timeout 40m -v ./...
+	go -C deploy/check test -count 1 -timeout 60m -v ./...
 
 .PHONY: ci
 ci: ## run everything that must hold before a change goes in

@@ -55,7 +55,7 @@ func TestDirectorInItsOwnModule(t *testing.T) {
 	t.Parallel()
 	const section = "A Director in Go"
 	var snippet, lines string
-	for _, b := range readBlocks(t) {
+	for _, b := range readBlocks(t, "README.md") {
 		switch {
 		case b.section != section:
 		case b.language == "go":

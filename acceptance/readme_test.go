@@ -8,6 +8,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net"
 	"os"
@@ -21,8 +22,9 @@ import (
 	"defender-integration/acceptance/process"
 )
 
-// block is a fenced block of README.md.
+// block is a fenced block of a page.
 type block struct {
+	page     string // README.md, or another
 	line     int    // where its text begins
 	section  string // the heading of the second level that it stands under
 	language string
@@ -38,10 +40,13 @@ var untested = map[string]string{
 	"TOKEN='the last resumeToken'":                          "the test takes the token from the stream, as the reader does",
 }
 
-// readBlocks returns the fenced blocks of README.md in their order.
-func readBlocks(t *testing.T) []block {
+// place says where a block stands.
+func (b block) place() string { return fmt.Sprintf("%s:%d", b.page, b.line) }
+
+// readBlocks returns the fenced blocks of a page in their order.
+func readBlocks(t *testing.T, page string) []block {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(process.Root(t), "README.md"))
+	data, err := os.ReadFile(filepath.Join(process.Root(t), page))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,9 +66,9 @@ func readBlocks(t *testing.T) []block {
 		case open != nil:
 			open.text += line + "\n"
 		case fence:
-			open, mark = &block{line: i + 2, section: section, language: language, mark: mark}, ""
+			open, mark = &block{page: page, line: i + 2, section: section, language: language, mark: mark}, ""
 		case mark != "":
-			t.Fatalf("README.md:%d: a comment that begins with tour: stands before no block", i)
+			t.Fatalf("%s:%d: a comment that begins with tour: stands before no block", page, i)
 		case strings.HasPrefix(line, "<!-- tour:"):
 			mark = strings.TrimSuffix(strings.TrimPrefix(line, "<!-- tour:"), " -->")
 		case strings.HasPrefix(line, "## "):
@@ -71,7 +76,7 @@ func readBlocks(t *testing.T) []block {
 		}
 	}
 	if open != nil {
-		t.Fatalf("README.md:%d: the block does not end", open.line)
+		t.Fatalf("%s: the block does not end", open.place())
 	}
 	return blocks
 }
@@ -83,13 +88,13 @@ func TestSnippetsAreRun(t *testing.T) {
 	for text := range untested {
 		left[text] = true
 	}
-	for _, b := range readBlocks(t) {
+	for _, b := range readBlocks(t, "README.md") {
 		switch {
 		case b.mark != "" && b.language != "sh":
-			t.Errorf("README.md:%d: the block is marked and is no shell block", b.line)
+			t.Errorf("%s: the block is marked and is no shell block", b.place())
 		case b.mark != "" || b.language != "sh":
 		case untested[b.text] == "":
-			t.Errorf("README.md:%d: no test runs this block: put <!-- tour:… --> before it, or give the reason in `untested`:\n%s", b.line, b.text)
+			t.Errorf("%s: no test runs this block: put <!-- tour:… --> before it, or give the reason in `untested`:\n%s", b.place(), b.text)
 		default:
 			delete(left, b.text)
 		}
@@ -108,7 +113,7 @@ func TestSnippetsAreRun(t *testing.T) {
 func TestTour(t *testing.T) {
 	t.Parallel()
 	tour := newTour(t)
-	for _, b := range readBlocks(t) {
+	for _, b := range readBlocks(t, "README.md") {
 		kind, text, _ := strings.Cut(b.mark, " ")
 		switch kind {
 		case "":
@@ -116,16 +121,16 @@ func TestTour(t *testing.T) {
 			tour.background(t, b)
 		case "expect":
 			if output := tour.shell.Run(t, tour.command(b))[0]; !strings.Contains(output, text) {
-				t.Fatalf("README.md:%d: the output has no %s:\n%s", b.line, text, output)
+				t.Fatalf("%s: the output has no %s:\n%s", b.place(), text, output)
 			}
 		case "refused":
 			if output := tour.shell.Refused(t, tour.command(b)); !strings.Contains(output, text) {
-				t.Fatalf("README.md:%d: the output has no %s:\n%s", b.line, text, output)
+				t.Fatalf("%s: the output has no %s:\n%s", b.place(), text, output)
 			}
 		case "stream":
 			tour.stream(t, b, text)
 		default:
-			t.Fatalf("README.md:%d: tour:%s is not known", b.line, kind)
+			t.Fatalf("%s: tour:%s is not known", b.place(), kind)
 		}
 	}
 	if len(tour.servers) != 3 || !tour.resumed {
@@ -232,12 +237,12 @@ func (r *tour) stream(t *testing.T, b block, text string) {
 	alerts, token := delivered(output)
 	for _, id := range alerts {
 		if r.alerts[id] {
-			t.Errorf("README.md:%d: the alert %s comes again, though the stream was resumed after it", b.line, id)
+			t.Errorf("%s: the alert %s comes again, though the stream was resumed after it", b.place(), id)
 		}
 		r.alerts[id] = true
 	}
 	if token == "" {
-		t.Fatalf("README.md:%d: no event has a token:\n%s", b.line, output)
+		t.Fatalf("%s: no event has a token:\n%s", b.place(), output)
 	}
 	r.shell.Variables["TOKEN"] = token
 }

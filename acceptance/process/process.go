@@ -96,6 +96,9 @@ func (p *Process) Kill() {
 	<-p.done
 }
 
+// Group returns the id of the program's process group.
+func (p *Process) Group() int { return p.command.Process.Pid }
+
 // Interrupt sends it a signal, as an operator who wants it to end in order does.
 func (p *Process) Interrupt(signal syscall.Signal) { p.signal(signal) }
 
