@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"errors"
 	"reflect"
 	"testing"
 
@@ -16,8 +17,8 @@ func TestWaitingAnswersEveryMethod(t *testing.T) {
 	waiting := reflect.ValueOf(server.Waiting{})
 	call := func(name string, in ...reflect.Value) {
 		results := waiting.MethodByName(name).Call(in)
-		err, _ := results[len(results)-1].Interface().(error)
-		failed, ok := err.(*failure.Error)
+		err, _ := reflect.TypeAssert[error](results[len(results)-1])
+		failed, ok := errors.AsType[*failure.Error](err)
 		if !ok || failed.Reason != integrationv1.ErrorReason_ERROR_REASON_STORE_UNAVAILABLE {
 			t.Errorf("%s: %v", name, err)
 		}

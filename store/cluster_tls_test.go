@@ -35,7 +35,7 @@ func TestAccessOverTLS(t *testing.T) {
 	mutual := start(&tls.Config{
 		Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clients,
 	})
-	clear := startServer(t)
+	plain := startServer(t)
 	client, foreign := a.issue(t, "client"), other.issue(t, "client")
 
 	tests := map[string]struct {
@@ -48,7 +48,7 @@ func TestAccessOverTLS(t *testing.T) {
 		"with a certificate":         {mutual, Access{CA: a.file, Certificate: client.Certificate, Key: client.Key}, ""},
 		"without a certificate":      {mutual, Access{CA: a.file}, "refuses the TLS handshake"},
 		"with another's certificate": {mutual, Access{CA: a.file, Certificate: foreign.Certificate, Key: foreign.Key}, "refuses the TLS handshake"},
-		"in clear":                   {clear, Access{CA: a.file}, "its server speaks in clear"},
+		"in clear":                   {plain, Access{CA: a.file}, "its server speaks in clear"},
 		"a file that is missing":     {simple, Access{CA: "nowhere.pem"}, "--nats-ca: open nowhere.pem"},
 	}
 	for name, test := range tests {

@@ -31,6 +31,10 @@ func (s *JetStream) words(err error) (text string, mendable bool) {
 	if e, ok := errors.AsType[*jetstream.APIError](err); ok {
 		return s.apiWords(server.ErrorIdentifier(e.ErrorCode))
 	}
+	// The client's watches have an error of their own.
+	if e, ok := errors.AsType[*nats.APIError](err); ok {
+		return s.apiWords(server.ErrorIdentifier(e.ErrorCode))
+	}
 	var unknown x509.UnknownAuthorityError
 	var name x509.HostnameError
 	var invalid x509.CertificateInvalidError

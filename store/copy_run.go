@@ -38,7 +38,7 @@ func (c *copying) survey(ctx context.Context) error {
 	if err := s.checkCopied(ctx); err != nil {
 		return err
 	}
-	for _, name := range durable {
+	for _, name := range durable() {
 		stream, err := s.js.Stream(ctx, "KV_"+s.options.Prefix+"-"+name)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			return fmt.Errorf("it holds no bucket of %s with the prefix %q of --nats-prefix", name, s.options.Prefix)
@@ -87,7 +87,7 @@ func (c *copying) run(ctx context.Context) error {
 		c.report.Journals++
 		c.report.Entries += entries
 	}
-	for _, name := range durable {
+	for _, name := range durable() {
 		if err := c.bucket(ctx, name); err != nil {
 			return fmt.Errorf("the bucket of %s: %w", name, err)
 		}

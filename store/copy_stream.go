@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -140,17 +139,19 @@ func (s *JetStream) ask(ctx context.Context, subject string, request, answer any
 
 // syncTree makes all files below a folder durable, and the folders' lists of them.
 func syncTree(dir string) error {
-	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	err = fs.WalkDir(root.FS(), ".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || !entry.IsDir() && !entry.Type().IsRegular() {
 			return err
 		}
-		file, err := os.Open(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil // The engine has done with it.
-		}
+		file, err := root.Open(path)
 		if err != nil {
 			return err
 		}
 		return errors.Join(file.Sync(), file.Close())
 	})
+	return errors.Join(err, root.Close())
 }

@@ -138,7 +138,7 @@ func awaitNobody(t *testing.T, options Options) {
 	must(t, err)
 	defer closeStore(t, s)
 	eventually(t, "nobody to use the store", func() bool {
-		for _, name := range durable {
+		for _, name := range durable() {
 			stream, err := s.js.Stream(t.Context(), "KV_"+options.Prefix+"-"+name)
 			if err != nil || stream.CachedInfo().State.Consumers > 0 {
 				return false

@@ -140,7 +140,7 @@ func (s *JetStream) prepare(ctx context.Context) error {
 			return fmt.Errorf("the bucket of %s: %w", name, s.explain(err))
 		}
 	}
-	return s.watchCheckpoints()
+	return s.explain(s.watchCheckpoints())
 }
 
 // dial connects, and sees that a cluster can be used.
