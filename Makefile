@@ -5,6 +5,8 @@ TOOL = go tool -modfile=tools/go.mod
 # How many kills `make kill` makes, and from which seed.
 KILLS ?= 300
 SEED ?= 1
+# How many faults `make fleet` makes.
+FAULTS ?= 50
 # How long `make soak` lasts, from SEED.
 SOAK ?= 1h
 # How many streams `make drain` has when the service is told to end.
@@ -83,6 +85,12 @@ drain: ## tell the service to end while it has STREAMS (default 1000) streams, a
 .PHONY: full
 full: ## run the tests of acceptance/ that are smaller in everybody's run in full
 	ACCEPTANCE_FULL=1 go test -count 1 -timeout 0 -v -run '^Test(CrowdedInstants|CallsDoNotGrowWithStreams)$$' ./acceptance
+
+.PHONY: fleet
+fleet: ## put FAULTS faults (default 50) on three servers of the service and three of NATS with 100 streams, and cut one 1,000 times, from SEED (default 1)
+	ACCEPTANCE_FLEET=$(FAULTS) ACCEPTANCE_STREAMS=100 ACCEPTANCE_CUTS=1000 ACCEPTANCE_POWER=5 ACCEPTANCE_SEED=$(SEED) \
+		go test -count 1 -timeout 0 -v -run '^Test(Fleet|AllNodesAreKilled|RollingUpgrade|StreamsMoveBetweenServers|Moving)$$' ./acceptance
+	STORE_COPY_ENTRIES=100000 go test -count 1 -timeout 0 -v -run '^TestCopy$$' ./store
 
 .PHONY: faults
 faults: ## run the fault matrix and write it into docs/faults.md

@@ -40,8 +40,13 @@ type heard struct {
 // resume starts a resumer, which ends with the test.
 func (h *house) resume(t *testing.T, request *integrationv1.StreamAlertsRequest) *resumer {
 	t.Helper()
+	return resumeBy(t, h.connect(t), request)
+}
+
+// resumeBy starts a resumer by a client.
+func resumeBy(t *testing.T, c *client.Client, request *integrationv1.StreamAlertsRequest) *resumer {
+	t.Helper()
 	r := &resumer{request: request, changed: make(chan struct{})}
-	c := h.connect(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {

@@ -29,6 +29,8 @@ type ownRun struct {
 	service *process.Process
 	// every hears everything, one what concerns the first device.
 	every, one *resumer
+	// more are further ones of both kinds.
+	more []*resumer
 
 	number   int      // of changes
 	alerts   []string // the ids of those that were added
@@ -90,10 +92,13 @@ func (o *ownRun) step() {
 	o.alerts = append(o.alerts, a.ID)
 }
 
+// resumers returns all streams.
+func (o *ownRun) resumers() []*resumer { return append([]*resumer{o.every, o.one}, o.more...) }
+
 // expected returns the revisions that belong into a stream, by the record of the simulated side.
 func (o *ownRun) expected(r *resumer) []defendertest.Revision {
 	all := o.house.tenant.Revisions()
-	if r == o.every {
+	if len(r.request.GetActors()) == 0 {
 		return all
 	}
 	var mine []defendertest.Revision
@@ -108,7 +113,7 @@ func (o *ownRun) expected(r *resumer) []defendertest.Revision {
 // settle waits until each stream has heard everything that there is.
 func (o *ownRun) settle() {
 	o.t.Helper()
-	for _, r := range []*resumer{o.every, o.one} {
+	for _, r := range o.resumers() {
 		expected := o.expected(r)
 		r.until(o.t, "everything that there is", func(all []heard) bool {
 			counts := times(all, "")
@@ -134,7 +139,7 @@ func (o *ownRun) recover(row *matrixRow) {
 	o.t.Helper()
 	o.load(6)
 	o.settle()
-	for _, r := range []*resumer{o.every, o.one} {
+	for _, r := range o.resumers() {
 		r.until(o.t, "progress without a problem", func(all []heard) bool {
 			for _, h := range slices.Backward(all) {
 				if h.pairs != nil || h.problem != nil {
@@ -157,7 +162,7 @@ func (o *ownRun) recover(row *matrixRow) {
 // verify counts what was lost, what came twice, and which pairs were untrue, in both streams.
 func (o *ownRun) verify(row *matrixRow) {
 	o.t.Helper()
-	for _, r := range []*resumer{o.every, o.one} {
+	for _, r := range o.resumers() {
 		all, expected := r.all(), o.expected(r)
 		counts := times(all, "")
 		for _, revision := range expected {

@@ -1,0 +1,165 @@
+package acceptance_test
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"defender-integration/acceptance/process"
+)
+
+// nodes are three NATS servers that make a cluster, each a process of its own with files of its own, which writes everything at once. Each
+// can be killed, stopped and started again.
+type nodes struct {
+	t       *testing.T
+	program string
+	dir     string
+	ports   []int // for clients, then for each other
+	running []*process.Process
+}
+
+// startNodes starts three servers and waits until they have a leader.
+func startNodes(t *testing.T) *nodes {
+	t.Helper()
+	n := &nodes{t: t, program: built(t, "github.com/nats-io/nats-server/v2"), dir: t.TempDir(), ports: freePorts(t, 6), running: make([]*process.Process, 3)}
+	for i := range n.running {
+		n.configure(i)
+		n.start(i)
+	}
+	n.awaitLeader()
+	return n
+}
+
+// freePorts returns ports of this machine that were free a moment ago.
+func freePorts(t *testing.T, count int) []int {
+	t.Helper()
+	ports := make([]int, count)
+	for i := range ports {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = listener.Close() }() // Not before the others are chosen.
+		ports[i] = listener.Addr().(*net.TCPAddr).Port
+	}
+	return ports
+}
+
+// configure writes the configuration of a server. All three are among its routes, its own too: their number tells how many make a majority.
+func (n *nodes) configure(i int) {
+	n.t.Helper()
+	text := fmt.Sprintf(`
+server_name: node-%d
+listen: "127.0.0.1:%d"
+jetstream: {store_dir: %q, sync_interval: always}
+cluster: {
+	name: acceptance
+	listen: "127.0.0.1:%d"
+	routes: ["nats://127.0.0.1:%d", "nats://127.0.0.1:%d", "nats://127.0.0.1:%d"]
+}
+`, i, n.ports[i], filepath.Join(n.dir, fmt.Sprint(i)), n.ports[3+i], n.ports[3], n.ports[4], n.ports[5])
+	if err := os.WriteFile(n.file(i), []byte(text), 0o600); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// file is a server's configuration file.
+func (n *nodes) file(i int) string { return filepath.Join(n.dir, fmt.Sprintf("node-%d.conf", i)) }
+
+// start starts a server.
+func (n *nodes) start(i int) {
+	n.t.Helper()
+	n.running[i] = process.Start(n.t, process.Command{Path: n.program, Args: []string{"--config", n.file(i)}})
+}
+
+// kill kills a server.
+func (n *nodes) kill(i int) { n.running[i].Kill() }
+
+// pause stops a server where it is; resume lets it go on.
+func (n *nodes) pause(i int)  { n.running[i].Interrupt(syscall.SIGSTOP) }
+func (n *nodes) resume(i int) { n.running[i].Interrupt(syscall.SIGCONT) }
+
+// url returns the URLs of the servers.
+func (n *nodes) url() string {
+	var urls []string
+	for _, port := range n.ports[:3] {
+		urls = append(urls, fmt.Sprint("nats://127.0.0.1:", port))
+	}
+	return strings.Join(urls, ",")
+}
+
+// flags are those by which the service finds the cluster.
+func (n *nodes) flags() []string { return []string{"--nats-url", n.url(), "--nats-replicas", "3"} }
+
+// awaitLeader waits until a stream of three replicas can be made, or is there, so that all three servers take part.
+func (n *nodes) awaitLeader() {
+	n.t.Helper()
+	deadline := time.Now().Add(patience)
+	for ; ; time.Sleep(50 * time.Millisecond) {
+		err := n.ask()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			n.t.Fatalf("the NATS cluster does not get ready: %v", err)
+		}
+	}
+}
+
+// ask makes a stream of three replicas where there is none, and looks at it.
+func (n *nodes) ask() error {
+	conn, err := nats.Connect(n.url(), nats.Timeout(time.Second))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	js, err := jetstream.New(conn, jetstream.WithDefaultTimeout(2*time.Second))
+	if err != nil {
+		return err
+	}
+	stream, err := js.CreateOrUpdateStream(n.t.Context(), jetstream.StreamConfig{Name: "acceptance", Subjects: []string{"acceptance"}, Replicas: 3})
+	if err != nil {
+		return err
+	}
+	for _, replica := range stream.CachedInfo().Cluster.Replicas {
+		if replica.Offline {
+			return fmt.Errorf("%s is offline", replica.Name)
+		}
+	}
+	return nil
+}
+
+// awaitUnused waits until the servers have dropped what a server of the service that ended left there.
+func (n *nodes) awaitUnused(t *testing.T) {
+	t.Helper()
+	conn, err := nats.Connect(n.url())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+		used := 0
+		streams := js.ListStreams(t.Context())
+		for stream := range streams.Info() {
+			used += stream.State.Consumers
+		}
+		if used == 0 && streams.Err() == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d watches are left, %v", used, streams.Err())
+		}
+	}
+}
