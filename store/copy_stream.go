@@ -21,6 +21,8 @@ const (
 	snapshotWindow = 8 << 20
 	// restoreLimit bounds how long the engine may take to make a stream of a snapshot that it has whole.
 	restoreLimit = 10 * time.Minute
+	// restorePatience is how long a server that takes a snapshot may stay unknown: less than it waits for a chunk itself.
+	restorePatience = 4 * time.Second
 )
 
 // transfer copies a stream by the engine's own snapshot and restore, which keep every sequence and time: what comes from the one goes on to
@@ -97,7 +99,7 @@ func forward(ctx context.Context, from, to *JetStream, chunks <-chan *nats.Msg, 
 			cancel()
 			return fmt.Errorf("the snapshot broke off: %s %s", status, chunk.Header.Get("Description"))
 		}
-		reply, err := to.conn.RequestWithContext(ctx, subject, chunk.Data)
+		reply, err := to.pass(ctx, subject, chunk.Data)
 		cancel()
 		if err != nil {
 			return fmt.Errorf("restore the snapshot: %w", unavailable(err))
@@ -112,6 +114,22 @@ func forward(ctx context.Context, from, to *JetStream, chunks <-chan *nats.Msg, 
 			if err := from.conn.Publish(chunk.Reply, nil); err != nil {
 				return unavailable(err)
 			}
+		}
+	}
+}
+
+// pass passes a chunk on. The server of a cluster that takes it may be another than the one that we are connected to, which may not have
+// heard yet that it does: what nobody took is passed on again.
+func (s *JetStream) pass(ctx context.Context, subject string, chunk []byte) (*nats.Msg, error) {
+	for deadline := time.Now().Add(restorePatience); ; {
+		reply, err := s.conn.RequestWithContext(ctx, subject, chunk)
+		if !errors.Is(err, nats.ErrNoResponders) || time.Now().After(deadline) {
+			return reply, err
+		}
+		select {
+		case <-time.After(replicaInterval):
+		case <-ctx.Done():
+			return nil, ctx.Err()
 		}
 	}
 }
