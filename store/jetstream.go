@@ -61,6 +61,9 @@ type JetStream struct {
 
 	records, ledgers, tests, checkpoints jetstream.KeyValue
 
+	notesMu sync.Mutex
+	notes   jetstream.KeyValue // nil until it is first used
+
 	// closing ends the watches, tasks waits for them.
 	closing context.Context //nolint:containedctx // It is the life of the store, which Close ends.
 	close   context.CancelFunc

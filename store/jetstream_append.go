@@ -160,8 +160,12 @@ type batchAnswer struct {
 
 // fenced says that another wrote to the stream.
 func (a *batchAnswer) fenced() bool {
-	return a.Error != nil && (a.Error.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence ||
-		a.Error.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
+	return a.Error != nil && wrongSequence(a.Error)
+}
+
+// wrongSequence says that the engine refused a message since another wrote before it.
+func wrongSequence(err *jetstream.APIError) bool {
+	return err.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || err.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant
 }
 
 // unexpected returns the answer as an error.

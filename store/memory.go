@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	storev1 "defender-integration/gen/defender/integration/store/v1"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
@@ -33,6 +34,11 @@ type memoryData struct {
 	ledgers  map[string]memoryValue
 	tests    map[string][]byte
 	logs     map[string]*memoryLog
+	notes    map[string]memoryValue
+	// lapses are the timers of the notes that are there.
+	lapses map[string]*time.Timer
+	// noted is closed, and replaced, with each change of a note.
+	noted chan struct{}
 	// changed is closed, and replaced, with each change of a record.
 	changed chan struct{}
 }
@@ -53,6 +59,9 @@ func NewMemory() *Memory {
 		tests:   make(map[string][]byte),
 		logs:    make(map[string]*memoryLog),
 		changed: make(chan struct{}),
+		notes:   make(map[string]memoryValue),
+		lapses:  make(map[string]*time.Timer),
+		noted:   make(chan struct{}),
 	})
 }
 

@@ -50,6 +50,7 @@ type Store interface {
 	Ledgers
 	Tests
 	Seals
+	Notes
 
 	// Journal opens the journal that uid names, and makes it where there is none.
 	Journal(ctx context.Context, uid string) (Journal, error)
@@ -112,6 +113,33 @@ type Tests interface {
 	SaveTest(ctx context.Context, uid string, test *integrationv1.ConnectivityTest) error
 	// LastTest returns the last test; nil where there is none.
 	LastTest(ctx context.Context, uid string) (*integrationv1.ConnectivityTest, error)
+}
+
+// Notes are what the servers that share a store tell each other: each under a key, for a while.
+type Notes interface {
+	// Note returns the note under a key and its revision, or ErrNotFound.
+	Note(ctx context.Context, key string) (*storev1.Note, uint64, error)
+	// PutNote replaces the note that has this revision (0: there is none), or returns ErrConflict. It lapses when `life` is over, unless
+	// it is replaced before; life counts whole seconds, at least one.
+	PutNote(ctx context.Context, key string, note *storev1.Note, revision uint64, life time.Duration) (uint64, error)
+	// DeleteNote deletes the note that has this revision, or returns ErrConflict.
+	DeleteNote(ctx context.Context, key string, revision uint64) error
+	// WatchNotes returns every note that is there, then a change with Synced set, then every change, a note that lapsed told as deleted,
+	// until ctx ends, which closes the channel. A receiver that is slow misses intermediate versions of a note, never the last one.
+	WatchNotes(ctx context.Context) (<-chan NoteChange, error)
+}
+
+// NoteChange is a change of a note.
+type NoteChange struct {
+	// Key is the note's key; empty where Synced is set.
+	Key string
+	// Note is what it says; nil where it is gone, or where this version cannot read it: a later one wrote it.
+	Note     *storev1.Note
+	Revision uint64
+	// Deleted says that the note was deleted, or has lapsed.
+	Deleted bool
+	// Synced says that everything that was there when the watch began has been told.
+	Synced bool
 }
 
 // Journal is the durable, ordered log of one integration. Sequences begin at 1 and have no holes. It has one writer, which

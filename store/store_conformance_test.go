@@ -25,6 +25,8 @@ var conformance = []struct {
 	{"Ledgers", testLedgers},
 	{"Tests", testTests},
 	{"Keys", testKeys},
+	{"Notes", testNotes},
+	{"NotesLapse", testNotesLapse},
 	{"JournalAppendsAndReads", testJournal},
 	{"JournalIsShared", testJournalShared},
 	{"ReadersStopAtTheCheckpoint", testReadersStop},

@@ -3,6 +3,7 @@ package store
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -86,6 +87,26 @@ func decodeTest(uid string, value []byte) (*integrationv1.ConnectivityTest, erro
 	}
 	return test, nil
 }
+
+// encodeNote returns a note as it is stored.
+func encodeNote(key string, note *storev1.Note) ([]byte, error) {
+	if err := checkKey(key); err != nil {
+		return nil, fmt.Errorf("note: %w", err)
+	}
+	return frame(nil, note)
+}
+
+// decodeNote is the reverse of encodeNote. What a later version wrote is ErrVersion.
+func decodeNote(key string, value []byte) (*storev1.Note, error) {
+	note := new(storev1.Note)
+	if _, err := unframe(value, 0, note); err != nil {
+		return nil, fmt.Errorf("decode note %s: %w", key, err)
+	}
+	return note, nil
+}
+
+// lifeOf returns how long a note lives: whole seconds, at least one.
+func lifeOf(life time.Duration) time.Duration { return max(life.Truncate(time.Second), time.Second) }
 
 // page returns at most limit of the ids, in their order, beginning after `after`.
 func page(ids []string, after string, limit int) []string {

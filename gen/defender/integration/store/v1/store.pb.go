@@ -396,7 +396,9 @@ type PairProof struct {
 	// The pair.
 	Pair *v1.Pair `protobuf:"bytes,1,opt,name=pair,proto3" json:"pair,omitempty"`
 	// The device look-up that it goes with.
-	Devices       *DeviceLookup `protobuf:"bytes,2,opt,name=devices,proto3" json:"devices,omitempty"`
+	Devices *DeviceLookup `protobuf:"bytes,2,opt,name=devices,proto3" json:"devices,omitempty"`
+	// The servers whose streams' facts stand before it, of those that share the store; none where the server is alone.
+	Served        []*Served `protobuf:"bytes,3,rep,name=served,proto3" json:"served,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -441,6 +443,13 @@ func (x *PairProof) GetPair() *v1.Pair {
 func (x *PairProof) GetDevices() *DeviceLookup {
 	if x != nil {
 		return x.Devices
+	}
+	return nil
+}
+
+func (x *PairProof) GetServed() []*Served {
+	if x != nil {
+		return x.Served
 	}
 	return nil
 }
@@ -928,8 +937,10 @@ type ResumeToken struct {
 	Verdicts []byte `protobuf:"bytes,11,opt,name=verdicts,proto3" json:"verdicts,omitempty"`
 	// The sequence of the entry by which that was completed.
 	JudgedSequence uint64 `protobuf:"varint,12,opt,name=judged_sequence,json=judgedSequence,proto3" json:"judged_sequence,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// As what the stream took part on servers that share a store, the last times: a pair that serves one of these may complete it.
+	Joined        []*Served `protobuf:"bytes,13,rep,name=joined,proto3" json:"joined,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ResumeToken) Reset() {
@@ -1044,6 +1055,13 @@ func (x *ResumeToken) GetJudgedSequence() uint64 {
 		return x.JudgedSequence
 	}
 	return 0
+}
+
+func (x *ResumeToken) GetJoined() []*Served {
+	if x != nil {
+		return x.Joined
+	}
+	return nil
 }
 
 // TelemetryAnswer is what telemetry holds of the attack on one Actor, or why it could not be asked.
@@ -1225,7 +1243,7 @@ var File_defender_integration_store_v1_store_proto protoreflect.FileDescriptor
 
 const file_defender_integration_store_v1_store_proto_rawDesc = "" +
 	"\n" +
-	")defender/integration/store/v1/store.proto\x12\x1ddefender.integration.store.v1\x1a#defender/integration/v1/alert.proto\x1a$defender/integration/v1/device.proto\x1a)defender/integration/v1/integration.proto\x1a$defender/integration/v1/stream.proto\x1a'defender/integration/v1/telemetry.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd3\x03\n" +
+	")defender/integration/store/v1/store.proto\x12\x1ddefender.integration.store.v1\x1a+defender/integration/store/v1/cluster.proto\x1a#defender/integration/v1/alert.proto\x1a$defender/integration/v1/device.proto\x1a)defender/integration/v1/integration.proto\x1a$defender/integration/v1/stream.proto\x1a'defender/integration/v1/telemetry.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd3\x03\n" +
 	"\x05Entry\x129\n" +
 	"\n" +
 	"entry_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\tentryTime\x12E\n" +
@@ -1255,10 +1273,11 @@ const file_defender_integration_store_v1_store_proto_rawDesc = "" +
 	"\x06device\x18\x01 \x01(\v2\x1f.defender.integration.v1.DeviceR\x06device\x12@\n" +
 	"\x0elooked_up_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\flookedUpTime\x12\x12\n" +
 	"\x04gone\x18\x03 \x01(\bR\x04gone\x12\x18\n" +
-	"\arepeats\x18\x04 \x01(\x04R\arepeats\"\x85\x01\n" +
+	"\arepeats\x18\x04 \x01(\x04R\arepeats\"\xc4\x01\n" +
 	"\tPairProof\x121\n" +
 	"\x04pair\x18\x01 \x01(\v2\x1d.defender.integration.v1.PairR\x04pair\x12E\n" +
-	"\adevices\x18\x02 \x01(\v2+.defender.integration.store.v1.DeviceLookupR\adevices\"\x83\x02\n" +
+	"\adevices\x18\x02 \x01(\v2+.defender.integration.store.v1.DeviceLookupR\adevices\x12=\n" +
+	"\x06served\x18\x03 \x03(\v2%.defender.integration.store.v1.ServedR\x06served\"\x83\x02\n" +
 	"\fDeviceLookup\x12>\n" +
 	"\x04kind\x18\x01 \x01(\x0e2*.defender.integration.v1.DeviceSource.KindR\x04kind\x12@\n" +
 	"\x0elooked_up_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\flookedUpTime\x12:\n" +
@@ -1296,7 +1315,7 @@ const file_defender_integration_store_v1_store_proto_rawDesc = "" +
 	"\x06blocks\x18\x02 \x03(\v2+.defender.integration.store.v1.Ledger.BlockR\x06blocks\x1aM\n" +
 	"\x05Block\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
-	"\x05calls\x18\x02 \x01(\x03R\x05calls\"\x9e\x04\n" +
+	"\x05calls\x18\x02 \x01(\x03R\x05calls\"\xdd\x04\n" +
 	"\vResumeToken\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x10\n" +
 	"\x03uid\x18\x02 \x01(\tR\x03uid\x12\x1a\n" +
@@ -1311,7 +1330,8 @@ const file_defender_integration_store_v1_store_proto_rawDesc = "" +
 	"\x0eintegration_id\x18\n" +
 	" \x01(\tR\rintegrationId\x12\x1a\n" +
 	"\bverdicts\x18\v \x01(\fR\bverdicts\x12'\n" +
-	"\x0fjudged_sequence\x18\f \x01(\x04R\x0ejudgedSequence\x1aY\n" +
+	"\x0fjudged_sequence\x18\f \x01(\x04R\x0ejudgedSequence\x12=\n" +
+	"\x06joined\x18\r \x03(\v2%.defender.integration.store.v1.ServedR\x06joined\x1aY\n" +
 	"\aBinding\x12\x16\n" +
 	"\x06actors\x18\x01 \x01(\fR\x06actors\x12\x16\n" +
 	"\x06window\x18\x02 \x01(\fR\x06window\x12\x1e\n" +
@@ -1358,10 +1378,11 @@ var file_defender_integration_store_v1_store_proto_goTypes = []any{
 	(*durationpb.Duration)(nil),   // 17: google.protobuf.Duration
 	(*v1.Device)(nil),             // 18: defender.integration.v1.Device
 	(*v1.Pair)(nil),               // 19: defender.integration.v1.Pair
-	(v1.DeviceSource_Kind)(0),     // 20: defender.integration.v1.DeviceSource.Kind
-	(*v1.Problem)(nil),            // 21: defender.integration.v1.Problem
-	(*v1.Integration)(nil),        // 22: defender.integration.v1.Integration
-	(*v1.Telemetry)(nil),          // 23: defender.integration.v1.Telemetry
+	(*Served)(nil),                // 20: defender.integration.store.v1.Served
+	(v1.DeviceSource_Kind)(0),     // 21: defender.integration.v1.DeviceSource.Kind
+	(*v1.Problem)(nil),            // 22: defender.integration.v1.Problem
+	(*v1.Integration)(nil),        // 23: defender.integration.v1.Integration
+	(*v1.Telemetry)(nil),          // 24: defender.integration.v1.Telemetry
 }
 var file_defender_integration_store_v1_store_proto_depIdxs = []int32{
 	14, // 0: defender.integration.store.v1.Entry.entry_time:type_name -> google.protobuf.Timestamp
@@ -1380,29 +1401,31 @@ var file_defender_integration_store_v1_store_proto_depIdxs = []int32{
 	14, // 13: defender.integration.store.v1.DeviceFact.looked_up_time:type_name -> google.protobuf.Timestamp
 	19, // 14: defender.integration.store.v1.PairProof.pair:type_name -> defender.integration.v1.Pair
 	4,  // 15: defender.integration.store.v1.PairProof.devices:type_name -> defender.integration.store.v1.DeviceLookup
-	20, // 16: defender.integration.store.v1.DeviceLookup.kind:type_name -> defender.integration.v1.DeviceSource.Kind
-	14, // 17: defender.integration.store.v1.DeviceLookup.looked_up_time:type_name -> google.protobuf.Timestamp
-	21, // 18: defender.integration.store.v1.DeviceLookup.problem:type_name -> defender.integration.v1.Problem
-	14, // 19: defender.integration.store.v1.FailedClosing.since:type_name -> google.protobuf.Timestamp
-	14, // 20: defender.integration.store.v1.FailedClosing.due:type_name -> google.protobuf.Timestamp
-	21, // 21: defender.integration.store.v1.FailedClosing.problem:type_name -> defender.integration.v1.Problem
-	4,  // 22: defender.integration.store.v1.FailedClosing.devices:type_name -> defender.integration.store.v1.DeviceLookup
-	22, // 23: defender.integration.store.v1.Record.integration:type_name -> defender.integration.v1.Integration
-	14, // 24: defender.integration.store.v1.Checkpoint.floor_time:type_name -> google.protobuf.Timestamp
-	14, // 25: defender.integration.store.v1.Checkpoint.polled_since:type_name -> google.protobuf.Timestamp
-	14, // 26: defender.integration.store.v1.Checkpoint.polled_through:type_name -> google.protobuf.Timestamp
-	14, // 27: defender.integration.store.v1.Checkpoint.covered_since:type_name -> google.protobuf.Timestamp
-	17, // 28: defender.integration.store.v1.Checkpoint.clock:type_name -> google.protobuf.Duration
-	12, // 29: defender.integration.store.v1.Ledger.blocks:type_name -> defender.integration.store.v1.Ledger.Block
-	14, // 30: defender.integration.store.v1.ResumeToken.start_time:type_name -> google.protobuf.Timestamp
-	13, // 31: defender.integration.store.v1.ResumeToken.binding:type_name -> defender.integration.store.v1.ResumeToken.Binding
-	23, // 32: defender.integration.store.v1.TelemetryAnswer.telemetry:type_name -> defender.integration.v1.Telemetry
-	14, // 33: defender.integration.store.v1.Ledger.Block.time:type_name -> google.protobuf.Timestamp
-	34, // [34:34] is the sub-list for method output_type
-	34, // [34:34] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	20, // 16: defender.integration.store.v1.PairProof.served:type_name -> defender.integration.store.v1.Served
+	21, // 17: defender.integration.store.v1.DeviceLookup.kind:type_name -> defender.integration.v1.DeviceSource.Kind
+	14, // 18: defender.integration.store.v1.DeviceLookup.looked_up_time:type_name -> google.protobuf.Timestamp
+	22, // 19: defender.integration.store.v1.DeviceLookup.problem:type_name -> defender.integration.v1.Problem
+	14, // 20: defender.integration.store.v1.FailedClosing.since:type_name -> google.protobuf.Timestamp
+	14, // 21: defender.integration.store.v1.FailedClosing.due:type_name -> google.protobuf.Timestamp
+	22, // 22: defender.integration.store.v1.FailedClosing.problem:type_name -> defender.integration.v1.Problem
+	4,  // 23: defender.integration.store.v1.FailedClosing.devices:type_name -> defender.integration.store.v1.DeviceLookup
+	23, // 24: defender.integration.store.v1.Record.integration:type_name -> defender.integration.v1.Integration
+	14, // 25: defender.integration.store.v1.Checkpoint.floor_time:type_name -> google.protobuf.Timestamp
+	14, // 26: defender.integration.store.v1.Checkpoint.polled_since:type_name -> google.protobuf.Timestamp
+	14, // 27: defender.integration.store.v1.Checkpoint.polled_through:type_name -> google.protobuf.Timestamp
+	14, // 28: defender.integration.store.v1.Checkpoint.covered_since:type_name -> google.protobuf.Timestamp
+	17, // 29: defender.integration.store.v1.Checkpoint.clock:type_name -> google.protobuf.Duration
+	12, // 30: defender.integration.store.v1.Ledger.blocks:type_name -> defender.integration.store.v1.Ledger.Block
+	14, // 31: defender.integration.store.v1.ResumeToken.start_time:type_name -> google.protobuf.Timestamp
+	13, // 32: defender.integration.store.v1.ResumeToken.binding:type_name -> defender.integration.store.v1.ResumeToken.Binding
+	20, // 33: defender.integration.store.v1.ResumeToken.joined:type_name -> defender.integration.store.v1.Served
+	24, // 34: defender.integration.store.v1.TelemetryAnswer.telemetry:type_name -> defender.integration.v1.Telemetry
+	14, // 35: defender.integration.store.v1.Ledger.Block.time:type_name -> google.protobuf.Timestamp
+	36, // [36:36] is the sub-list for method output_type
+	36, // [36:36] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_defender_integration_store_v1_store_proto_init() }
@@ -1410,6 +1433,7 @@ func file_defender_integration_store_v1_store_proto_init() {
 	if File_defender_integration_store_v1_store_proto != nil {
 		return
 	}
+	file_defender_integration_store_v1_cluster_proto_init()
 	file_defender_integration_store_v1_store_proto_msgTypes[0].OneofWrappers = []any{
 		(*Entry_Revision)(nil),
 		(*Entry_DeviceFact)(nil),

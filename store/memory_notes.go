@@ -1,0 +1,163 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	storev1 "defender-integration/gen/defender/integration/store/v1"
+)
+
+// Note implements Notes.
+func (m *Memory) Note(ctx context.Context, key string) (*storev1.Note, uint64, error) {
+	m.data.mu.Lock()
+	defer m.data.mu.Unlock()
+	if err := m.usable(ctx); err != nil {
+		return nil, 0, err
+	}
+	stored := m.data.notes[key]
+	if stored.value == nil {
+		return nil, 0, fmt.Errorf("note %s: %w", key, ErrNotFound)
+	}
+	note, err := decodeNote(key, stored.value)
+	return note, stored.revision, err
+}
+
+// PutNote implements Notes.
+func (m *Memory) PutNote(ctx context.Context, key string, note *storev1.Note, revision uint64, life time.Duration) (uint64, error) {
+	value, err := encodeNote(key, note)
+	if err != nil {
+		return 0, err
+	}
+	m.data.mu.Lock()
+	defer m.data.mu.Unlock()
+	if err := m.usable(ctx); err != nil {
+		return 0, err
+	}
+	if err := m.data.expectNote(key, revision); err != nil {
+		return 0, err
+	}
+	put := m.data.putNote(key, value)
+	m.data.lapses[key] = time.AfterFunc(lifeOf(life), func() { m.data.lapse(key, put) })
+	return put, nil
+}
+
+// DeleteNote implements Notes.
+func (m *Memory) DeleteNote(ctx context.Context, key string, revision uint64) error {
+	m.data.mu.Lock()
+	defer m.data.mu.Unlock()
+	if err := m.usable(ctx); err != nil {
+		return err
+	}
+	if err := m.data.expectNote(key, revision); err != nil {
+		return err
+	}
+	m.data.putNote(key, nil)
+	return nil
+}
+
+// expectNote needs the lock. It returns ErrConflict where a note does not have the revision; 0 is that of none.
+func (d *memoryData) expectNote(key string, revision uint64) error {
+	has := uint64(0)
+	if stored := d.notes[key]; stored.value != nil {
+		has = stored.revision
+	}
+	if has != revision {
+		return fmt.Errorf("note %s: %w", key, ErrConflict)
+	}
+	return nil
+}
+
+// putNote needs the lock. It replaces a note that does not lapse yet, or deletes it.
+func (d *memoryData) putNote(key string, value []byte) uint64 {
+	if timer := d.lapses[key]; timer != nil {
+		timer.Stop()
+		delete(d.lapses, key)
+	}
+	d.revision++
+	d.notes[key] = memoryValue{revision: d.revision, value: value}
+	close(d.noted)
+	d.noted = make(chan struct{})
+	return d.revision
+}
+
+// lapse deletes a note that still has a revision.
+func (d *memoryData) lapse(key string, revision uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.expectNote(key, revision) == nil {
+		d.putNote(key, nil)
+	}
+}
+
+// WatchNotes implements Notes.
+func (m *Memory) WatchNotes(ctx context.Context) (<-chan NoteChange, error) {
+	m.data.mu.Lock()
+	defer m.data.mu.Unlock()
+	if err := m.usable(ctx); err != nil {
+		return nil, err
+	}
+	changes := make(chan NoteChange)
+	m.watches.Go(func() {
+		defer close(changes)
+		m.watchNotes(ctx, changes)
+	})
+	return changes, nil
+}
+
+// watchNotes sends changes until ctx or the store ends.
+func (m *Memory) watchNotes(ctx context.Context, changes chan<- NoteChange) {
+	send := func(change NoteChange) bool {
+		select {
+		case changes <- change:
+			return true
+		case <-ctx.Done():
+		case <-m.done:
+		}
+		return false
+	}
+	var told uint64
+	for synced := false; ; synced = true {
+		m.data.mu.Lock()
+		news, changed := m.data.notesAfter(told), m.data.noted
+		m.data.mu.Unlock()
+		for _, change := range news {
+			told = change.Revision
+			if change.Deleted && !synced {
+				continue
+			}
+			if !send(change) {
+				return
+			}
+		}
+		if !synced && !send(NoteChange{Synced: true}) {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		case <-m.done:
+			return
+		}
+	}
+}
+
+// notesAfter needs the lock. It returns the notes that changed after a revision, in that order.
+func (d *memoryData) notesAfter(revision uint64) []NoteChange {
+	var changes []NoteChange
+	for key, stored := range d.notes {
+		if stored.revision <= revision {
+			continue
+		}
+		change := NoteChange{Key: key, Revision: stored.revision, Deleted: stored.value == nil}
+		if !change.Deleted {
+			change.Note, _ = decodeNote(key, stored.value) // Nil where a later version wrote it.
+		}
+		changes = append(changes, change)
+	}
+	slices.SortFunc(changes, func(a, b NoteChange) int { return cmp.Compare(a.Revision, b.Revision) })
+	return changes
+}
