@@ -141,19 +141,22 @@ func (s *JetStream) DeleteJournal(ctx context.Context, uid string) error {
 	return journal.deleteStreams(ctx, "")
 }
 
-// deleteStreams deletes the streams of all identities but one.
-func (j *jetJournal) deleteStreams(ctx context.Context, except string) error {
-	names := j.store.js.StreamNames(ctx, jetstream.WithStreamListSubject(j.subject("*")))
-	var stale []string
-	for name := range names.Name() {
-		if except == "" || name != j.stream(except) {
-			stale = append(stale, name)
-		}
+// deleteStreams deletes the streams of all identities that are older than one; of all where that is empty. A writer that is late, whose
+// journal another has given a new identity meanwhile, deletes nothing of that.
+func (j *jetJournal) deleteStreams(ctx context.Context, keep string) error {
+	streams := j.store.js.ListStreams(ctx, jetstream.WithStreamListSubject(j.subject("*")))
+	created := map[string]time.Time{}
+	for stream := range streams.Info() {
+		created[stream.Config.Name] = stream.Created
 	}
-	if err := names.Err(); err != nil {
+	if err := streams.Err(); err != nil {
 		return unavailable(err)
 	}
-	for _, name := range stale {
+	kept, there := created[j.stream(keep)]
+	for name, at := range created {
+		if keep != "" && (!there || !at.Before(kept)) {
+			continue
+		}
 		if err := j.store.js.DeleteStream(ctx, name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 			return unavailable(err)
 		}

@@ -113,3 +113,37 @@ func TestRecoverFinishes(t *testing.T) {
 		t.Errorf("appended through %d, %v", last, err)
 	}
 }
+
+// A writer that is late, whose journal another has renewed or trimmed meanwhile, drops nothing that is there.
+func TestLateWriterDropsNothing(t *testing.T) {
+	s := openDir(t, t.TempDir())
+	opened, first := writer(t, s, "uid")
+	late := opened.(*jetJournal)
+	_, err := late.Append(t.Context(), entries(1, 3))
+	must(t, err)
+	save(t, late, 3)
+	stood, _, _ := late.get()
+
+	// Another trims: what the late one would purge is gone already.
+	opened, err = peerOf(t, s).Journal(t.Context(), "uid")
+	must(t, err)
+	next := opened.(*jetJournal)
+	_, err = next.Recover(t.Context())
+	must(t, err)
+	must(t, next.Trim(t.Context(), 3, time.Unix(1, 0)))
+	must(t, late.purge(t.Context(), stood))
+	wantEntries(t, next, 3, 3, 3, 3)
+
+	// Another renews it: the late one's streams are gone, and it takes no other for stale.
+	next.damage.found(first.GetIdentity())
+	_, err = next.Recover(t.Context())
+	must(t, err)
+	_, err = next.Append(t.Context(), entries(1, 2))
+	must(t, err)
+	save(t, next, 2)
+	must(t, late.deleteStreams(t.Context(), first.GetIdentity()))
+	reader, err := peerOf(t, s).Journal(t.Context(), "uid")
+	must(t, err)
+	wantEntries(t, reader, 1, 2, 1, 2)
+	wantError(t, late.SaveCheckpoint(t.Context(), stood.checkpoint), ErrFenced)
+}
