@@ -45,6 +45,8 @@ func withReserve(ctx context.Context) context.Context {
 type budgets struct {
 	ledgers    store.Ledgers
 	allowances map[defender.Limit][]Allowance
+	// held says whether this process collects for an application: who does writes calls ahead, all others write each call.
+	held func(app string) bool
 
 	mu      sync.Mutex
 	open    map[string]*budget
@@ -52,7 +54,10 @@ type budgets struct {
 }
 
 func newBudgets(ledgers store.Ledgers, allowances map[defender.Limit][]Allowance) *budgets {
-	return &budgets{ledgers: ledgers, allowances: allowances, open: map[string]*budget{}, sharing: map[string]map[*Collector]struct{}{}}
+	return &budgets{
+		ledgers: ledgers, allowances: allowances, held: func(string) bool { return true },
+		open: map[string]*budget{}, sharing: map[string]map[*Collector]struct{}{},
+	}
 }
 
 // application names an application at a tenant, which is what Microsoft counts by, in letters that a ledger's key may have.
@@ -68,8 +73,32 @@ func (b *budgets) spender(app string) defender.SpendFunc {
 	}
 }
 
+// guest returns the function that is asked before each call that is made for an application outside its collector.
+func (b *budgets) guest(app string) defender.SpendFunc {
+	return func(ctx context.Context, limit defender.Limit) error {
+		if b.held(app) {
+			return b.of(app, limit).spend(ctx)
+		}
+		return b.of(app, limit).spendOne(ctx)
+	}
+}
+
+// forget makes the ledgers of an application be read anew: another process has spent of its budget, or will.
+func (b *budgets) forget(app string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for key, one := range b.open {
+		if strings.HasPrefix(key, app+".") {
+			one.unload()
+		}
+	}
+}
+
 // left tells what is left of each limit.
 func (b *budgets) left(app string, limits ...defender.Limit) []*integrationv1.BudgetLeft {
+	if !b.held(app) {
+		b.forget(app)
+	}
 	var all []*integrationv1.BudgetLeft
 	for _, limit := range limits {
 		all = append(all, b.of(app, limit).left()...)
@@ -115,6 +144,11 @@ func (b *budget) spend(ctx context.Context) error {
 	if reserve {
 		wait = longestWait
 	}
+	return b.wait(ctx, wait, func() (time.Time, error) { return b.try(ctx, reserve) })
+}
+
+// wait calls try until it has counted the call, for as long as is waited, and in turn with others.
+func (b *budget) wait(ctx context.Context, wait time.Duration, try func() (time.Time, error)) error {
 	deadline := time.Now().Add(wait)
 	for {
 		select {
@@ -122,7 +156,7 @@ func (b *budget) spend(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		at, err := b.try(ctx, reserve)
+		at, err := try()
 		<-b.turn
 		if err != nil || at.IsZero() {
 			return err
@@ -140,30 +174,81 @@ func (b *budget) spend(ctx context.Context) error {
 	}
 }
 
+// conflicts bounds how often a ledger is read anew since another process wrote it meanwhile.
+const conflicts = 10
+
 // try counts a call and returns zero, or says when to try again.
 func (b *budget) try(ctx context.Context, reserve bool) (time.Time, error) {
-	if err := b.load(ctx); err != nil {
-		return time.Time{}, err
-	}
-	now := time.Now()
-	b.mu.Lock()
-	b.forget(now)
-	at := b.allowedAt(now, reserve)
-	ahead := b.ahead
-	b.mu.Unlock()
-	if at.After(now) {
-		return at, nil
-	}
-	if ahead == 0 {
-		if err := b.writeAhead(ctx, now); err != nil {
+	for range conflicts {
+		if err := b.load(ctx); err != nil {
 			return time.Time{}, err
 		}
+		now := time.Now()
+		b.mu.Lock()
+		b.forget(now)
+		at := b.allowedAt(now, reserve)
+		ahead := b.ahead
+		b.mu.Unlock()
+		if at.After(now) {
+			return at, nil
+		}
+		if ahead == 0 {
+			err := b.writeAhead(ctx, now)
+			if errors.Is(err, store.ErrConflict) {
+				continue
+			}
+			if err != nil {
+				return time.Time{}, err
+			}
+		}
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.ahead--
+		b.calls = append(b.calls, now)
+		return time.Time{}, nil
 	}
+	return time.Time{}, b.refusal(time.Now().Add(time.Second))
+}
+
+// spendOne counts a call where another process writes calls ahead: the ledger is read before each, and the call written before the block
+// that may be under way, so that its holder still finds that last. It leaves the reserve alone.
+func (b *budget) spendOne(ctx context.Context) error {
+	return b.wait(ctx, otherWait, func() (time.Time, error) {
+		for range conflicts {
+			b.unload()
+			if err := b.load(ctx); err != nil {
+				return time.Time{}, err
+			}
+			now := time.Now()
+			b.mu.Lock()
+			b.forget(now)
+			at, revision := b.allowedAt(now, false), b.revision
+			blocks := slices.Clone(b.ledger.GetBlocks())
+			b.loaded = false
+			b.mu.Unlock()
+			if at.After(now) {
+				return at, nil
+			}
+			one := &storev1.Ledger_Block{Time: timestamppb.New(now), Calls: 1}
+			blocks = slices.Insert(blocks, max(len(blocks)-1, 0), one)
+			_, err := b.ledgers.PutLedger(ctx, b.key, &storev1.Ledger{Format: ledgerFormat, Blocks: blocks}, revision)
+			if errors.Is(err, store.ErrConflict) {
+				continue
+			}
+			if err != nil {
+				return time.Time{}, fmt.Errorf("write the budget's ledger: %w", err)
+			}
+			return time.Time{}, nil
+		}
+		return time.Time{}, b.refusal(time.Now().Add(time.Second))
+	})
+}
+
+// unload makes the ledger be read before the next call.
+func (b *budget) unload() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.ahead--
-	b.calls = append(b.calls, now)
-	return time.Time{}, nil
+	b.loaded = false
 }
 
 // allowedAt returns when the next call is allowed: now, or when enough calls are out of the period.
@@ -241,6 +326,7 @@ func (b *budget) load(ctx context.Context) error {
 			b.calls = append(b.calls, at)
 		}
 	}
+	slices.SortFunc(b.calls, time.Time.Compare)
 	return nil
 }
 
@@ -277,9 +363,6 @@ func (b *budget) writeAhead(ctx context.Context, now time.Time) error {
 	if err != nil {
 		// Whatever is there now counts: read it again before the next call.
 		b.loaded = false
-		if errors.Is(err, store.ErrConflict) {
-			return b.refusal(now.Add(time.Second))
-		}
 		return fmt.Errorf("write the budget's ledger: %w", err)
 	}
 	b.ledger, b.revision, b.ahead = next, revision, ahead

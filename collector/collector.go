@@ -31,6 +31,7 @@ type Collector struct {
 	options  *Options
 	budgets  *budgets
 	metrics  *metrics
+	cluster  *cluster // nil where the server is alone with its store
 	log      *slog.Logger
 
 	wake      chan struct{} // capacity 1: something the schedule depends on has changed
@@ -63,7 +64,16 @@ type Collector struct {
 
 	setTelemetryAside context.CancelCauseFunc // likewise, of asking telemetry
 
-	traces map[*Member]trace.SpanContext // the spans of the members that are traced
+	traces     map[*Member]trace.SpanContext // the spans of the members that are traced
+	lease      *hold                         // of the application, while this server has it
+	unassign   context.CancelFunc            // ends what is done since the lease was last another's
+	holding    bool                          // this server collects: what other servers' streams want is taken in
+	remotes    map[uint64]*remote            // and is here, by server
+	generation uint64                        // how often keys came
+	numbers    uint64                        // how many closings were asked for
+	// damagedIdentity is the journal's identity in which a stream here found damage.
+	damagedIdentity string
+	wishing         sync.Mutex // held while what a server's streams want is taken in; before mu
 
 	background sync.WaitGroup // what asks telemetry
 
@@ -74,6 +84,9 @@ type Collector struct {
 	expiring  Expiring
 
 	// All that follows belongs to the collector's goroutine.
+	hold       *hold            // what it collects under; nil where the server is alone, or while it follows
+	posting    posting          // what it has told the server that collects
+	took       *storev1.Present // what that told last
 	source     Source
 	sharing    string // the application whose budget source spends
 	index      *index
@@ -111,9 +124,14 @@ func newCollector(m *Manager, record *storev1.Record) *Collector {
 		questions: map[[16]byte]*question{},
 		answered:  map[[16]byte]time.Time{},
 		changed:   make(chan struct{}),
+		cluster:   m.cluster,
+		remotes:   map[uint64]*remote{},
 	}
 	c.now.state = stateOf(record)
 	c.now.since = time.Now()
+	if c.cluster != nil {
+		c.now.Elsewhere = &LookUp{} // Until this server collects.
+	}
 	return c
 }
 
@@ -123,11 +141,23 @@ func (c *Collector) UID() string { return c.uid }
 // Done is closed when the collector has stopped.
 func (c *Collector) Done() <-chan struct{} { return c.done }
 
-// run collects until ctx ends. What fails in the store is tried again, from recovering the journal on.
+// run works until ctx ends.
 func (c *Collector) run(ctx context.Context) {
 	defer close(c.done)
+	if c.cluster == nil {
+		c.collect(ctx)
+		return
+	}
+	c.takeTurns(ctx)
+}
+
+// collect collects until ctx ends, or another collects in its place. What fails in the store is tried again, from recovering the journal
+// on.
+func (c *Collector) collect(ctx context.Context) {
 	defer c.background.Wait()
 	defer c.disconnect()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	wait := c.settings.RetryMin
 	for ctx.Err() == nil {
 		began := time.Now()
@@ -148,7 +178,25 @@ func (c *Collector) run(ctx context.Context) {
 		case <-ctx.Done():
 		}
 		wait = min(2*wait, c.settings.RetryMax)
+		if errors.Is(err, store.ErrFenced) && !c.confirmed(ctx) {
+			return // Whoever wrote to the journal has the lease.
+		}
 	}
+}
+
+// confirmed waits until it is sure that the lease is this server's, and says whether it is. Before, the journal is not to be recovered: that
+// would refuse the writes of whoever has it.
+func (c *Collector) confirmed(ctx context.Context) bool {
+	for c.hold != nil && !c.cluster.confirm(ctx, c.hold) {
+		select {
+		case <-time.After(c.settings.RetryMin):
+		case <-ctx.Done():
+		}
+		if c.hold.over() || ctx.Err() != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // work recovers the journal and does what the schedule says, until the journal fails or ctx ends.
@@ -180,11 +228,14 @@ func (c *Collector) work(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// Recover makes the collector recover the journal, which somebody found damaged when reading it.
+// Recover makes the collector recover the journal, which somebody found damaged when reading it; where another server collects, that one's.
 func (c *Collector) Recover() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.damaged = true
+	if c.journal != nil {
+		c.damagedIdentity = c.journal.Checkpoint().GetIdentity()
+	}
 	c.wakeUp()
 }
 
@@ -216,6 +267,9 @@ func (c *Collector) wakeUp() {
 
 // recover makes this collector the journal's writer and learns what is in it.
 func (c *Collector) recover(ctx context.Context) error {
+	if c.hold != nil && !c.hold.good() {
+		return fmt.Errorf("recover the journal: the lease is over: %w", ErrStopped)
+	}
 	journal, err := c.options.Store.Journal(ctx, c.uid)
 	if err != nil {
 		return fmt.Errorf("open the journal: %w", err)
@@ -258,6 +312,13 @@ func (c *Collector) recover(ctx context.Context) error {
 		c.fresh = append(c.fresh, k)
 	}
 	c.mu.Unlock()
+	if c.hold != nil {
+		// What the holder before appends late is refused from here on.
+		c.add(c.takeOver())
+		if err := c.locked(ctx, c.flush); err != nil {
+			return err
+		}
+	}
 	select {
 	case <-c.recovered:
 	default:
@@ -311,7 +372,7 @@ func (c *Collector) connect() error {
 
 // makeSource makes the adapter, or says when to try again.
 func (c *Collector) makeSource(record *storev1.Record) {
-	source, err := c.options.Connect(record, c.metrics.counting(c.id, c.budgets.spender(application(record.GetIntegration()))))
+	source, err := c.options.Connect(record, c.metrics.counting(c.id, c.spender(application(record.GetIntegration()))))
 	c.plan.connectError = err
 	if err != nil {
 		c.lookAway()
@@ -324,6 +385,28 @@ func (c *Collector) makeSource(record *storev1.Record) {
 	c.setExpiring(source)
 	c.sharing = application(record.GetIntegration())
 	c.budgets.share(c.sharing, c)
+}
+
+// spender returns what is asked before each call: it lets none through that the lease is over for.
+func (c *Collector) spender(app string) defender.SpendFunc {
+	spend, h := c.budgets.spender(app), c.hold
+	if h == nil {
+		return spend
+	}
+	return func(ctx context.Context, limit defender.Limit) error {
+		err := spend(ctx, limit)
+		if err == nil && !h.good() {
+			return fmt.Errorf("the lease is over: %w", ErrStopped)
+		}
+		return err
+	}
+}
+
+// application names what the collector's calls are counted by.
+func (c *Collector) application() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return application(c.record.GetIntegration())
 }
 
 // onlyPausing says that two versions of a record differ in nothing that the adapter is made from.
@@ -431,10 +514,10 @@ func (c *Collector) flush(ctx context.Context) error {
 	defer span.End()
 	span.SetAttributes(attribute.Int("defender.entries", len(c.pending)), attribute.Int("defender.bytes", c.size))
 	announce.Point(announce.Append)
-	last, err := c.journal.Append(ctx, c.pending)
+	last, err := c.journal.Append(c.writing(ctx), c.pending)
 	if err != nil {
 		defender.NoteError(span, err)
-		return &storeError{fmt.Errorf("append to the journal: %w", err)}
+		return c.failedWrite(fmt.Errorf("append to the journal: %w", err))
 	}
 	if want := c.checkpoint.GetLastSequence() + uint64(len(c.pending)); last != want {
 		return &storeError{fmt.Errorf("append to the journal: the last sequence is %d, not %d", last, want)}
@@ -448,10 +531,28 @@ func (c *Collector) flush(ctx context.Context) error {
 
 // save makes the checkpoint durable.
 func (c *Collector) save(ctx context.Context) error {
-	if err := c.journal.SaveCheckpoint(ctx, proto.CloneOf(c.checkpoint)); err != nil {
-		return &storeError{fmt.Errorf("save the checkpoint: %w", err)}
+	if err := c.journal.SaveCheckpoint(c.writing(ctx), proto.CloneOf(c.checkpoint)); err != nil {
+		return c.failedWrite(fmt.Errorf("save the checkpoint: %w", err))
 	}
 	return nil
+}
+
+// writing returns the context of a write that has begun. Where another server may take over, it comes to its end whatever becomes of the
+// lease: the journal says whether it counts, and the next holder finds it whole or not at all.
+func (c *Collector) writing(ctx context.Context) context.Context {
+	if c.cluster == nil {
+		return ctx
+	}
+	return context.WithoutCancel(ctx)
+}
+
+// failedWrite takes note of a write that failed in the store.
+func (c *Collector) failedWrite(err error) error {
+	if errors.Is(err, store.ErrFenced) {
+		c.metrics.fencedWrites.WithLabelValues(c.id).Inc()
+		c.log.Warn("the journal refused a late write: another has written since", "error", err)
+	}
+	return &storeError{err}
 }
 
 // locked calls f while appending is held.
@@ -475,7 +576,7 @@ func storeProblem(err error) *integrationv1.Problem {
 	p := &integrationv1.Problem{
 		Reason:  integrationv1.ErrorReason_ERROR_REASON_STORE_UNAVAILABLE,
 		Message: "The journal cannot be written.",
-		Remedy:  "See that the data directory has room and can be written, or on a NATS cluster that a majority of its servers runs and has " +
+		Remedy: "See that the data directory has room and can be written, or on a NATS cluster that a majority of its servers runs and has " +
 			"room, and read the service's log. It is tried again by itself.",
 	}
 	switch {

@@ -158,7 +158,7 @@ func (c *Collector) lookUp(ctx context.Context) error {
 	ctx, span := c.span(ctx, "look devices up")
 	defer span.End()
 	found := &Devices{LookedUp: now, byID: map[string]*integrationv1.Device{}, byKey: map[string][]*integrationv1.Device{}}
-	keys := c.keys()
+	keys, asked := c.interests()
 	timed, cancel := context.WithTimeoutCause(ctx, lookUpLimit, lookUpTooLong())
 	defer cancel()
 	read, err := c.source.Devices().ReadDevices(timed, c.options.Wanted(keys), func(device *integrationv1.Device) error {
@@ -191,14 +191,22 @@ func (c *Collector) lookUp(ctx context.Context) error {
 		}
 		found.hashes = keyHashes(found.asked)
 	}
-	c.update(func(s *Snapshot) { s.Devices, s.DeviceProblem = found, nil })
+	c.update(func(s *Snapshot) { s.Devices, s.Elsewhere, s.DeviceProblem = found, nil, nil })
 	return c.locked(ctx, func(ctx context.Context) error {
 		c.mu.Lock()
 		c.unresolved, c.fresh = false, nil
 		c.mu.Unlock()
-		c.addFacts(c.keys(), false)
+		keys, served := c.interests()
+		c.addFacts(keys, false)
 		c.addGone()
-		return c.flush(ctx)
+		if err := c.flush(ctx); err != nil {
+			return err
+		}
+		if !read.WantedOnly {
+			asked = served
+		}
+		c.noteLookUp(asked)
+		return nil
 	})
 }
 
@@ -230,11 +238,17 @@ func (c *Collector) freshDevices(ctx context.Context, due time.Time) error {
 func (c *Collector) appendFresh(ctx context.Context) error {
 	return c.locked(ctx, func(ctx context.Context) error {
 		c.mu.Lock()
-		keys := c.fresh
+		keys, served, all := c.fresh, c.served(), c.now.Devices != nil && c.now.Devices.asked == nil
 		c.fresh = nil
 		c.mu.Unlock()
 		c.addFacts(keys, false)
-		return c.flush(ctx)
+		if err := c.flush(ctx); err != nil {
+			return err
+		}
+		if all {
+			c.noteLookUp(served)
+		}
+		return nil
 	})
 }
 
@@ -243,6 +257,13 @@ func (c *Collector) keys() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Collect(maps.Keys(c.interest))
+}
+
+// interests returns the same, and whose they are among servers that share a store.
+func (c *Collector) interests() ([]string, []*storev1.Served) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Collect(maps.Keys(c.interest)), c.served()
 }
 
 // addFacts lines up an entry for each device that has one of the keys and is other than the journal says; with reports also where

@@ -84,6 +84,9 @@ func (g *gauges) Collect(all chan<- prometheus.Metric) {
 	running := maps.Clone(g.manager.running)
 	g.manager.mu.Unlock()
 	for id, r := range running {
+		if !r.collector.Collects() {
+			continue // The server that does tells it.
+		}
 		g.collect(&integrationGauges{id: id, all: all}, r.collector)
 	}
 }

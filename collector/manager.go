@@ -23,6 +23,8 @@ type Manager struct {
 	running map[string]*running   // by integration id
 	byUID   map[string]*Collector // by journal
 	changed chan struct{}         // closed and made anew when running changes
+	cluster *cluster              // nil where the server is alone with its store
+	leaving bool
 }
 
 type running struct {
@@ -43,14 +45,32 @@ func NewManager(options Options) *Manager {
 		byUID:   map[string]*Collector{},
 		changed: make(chan struct{}),
 	}
+	if options.Lease > 0 {
+		m.budgets.held = func(app string) bool { return m.holdOf(app) != nil }
+	}
 	if options.Metrics != nil {
 		options.Metrics.MustRegister(newGauges(m))
+		if options.Lease > 0 {
+			options.Metrics.MustRegister(newClusterGauges(m)...)
+			options.Metrics.MustRegister(m.metrics.fencedWrites, m.metrics.takeOvers)
+		}
 	}
 	return m
 }
 
 // Run collects until ctx ends, and returns when every collector has stopped.
 func (m *Manager) Run(ctx context.Context) error {
+	if m.options.Lease == 0 {
+		return m.collect(ctx)
+	}
+	for ctx.Err() == nil {
+		m.takePart(ctx)
+	}
+	return nil
+}
+
+// collect runs a collector for each integration until ctx ends, and returns when every one has stopped.
+func (m *Manager) collect(ctx context.Context) error {
 	var collectors sync.WaitGroup
 	defer collectors.Wait()
 	ctx, cancel := context.WithCancel(ctx)
@@ -113,6 +133,7 @@ func (m *Manager) start(ctx context.Context, record *storev1.Record, collectors 
 	m.mu.Unlock()
 	if r != nil && r.collector.uid == record.GetUid() {
 		r.collector.set(record)
+		m.deal()
 		return
 	}
 	m.remove(ctx, id)
@@ -124,6 +145,7 @@ func (m *Manager) start(ctx context.Context, record *storev1.Record, collectors 
 	m.byUID[c.uid] = c
 	m.tell()
 	m.mu.Unlock()
+	m.deal()
 	collectors.Go(func() { c.run(ctx) })
 }
 
@@ -193,7 +215,7 @@ func (m *Manager) Collector(ctx context.Context, id, uid string) (*Collector, er
 // links: such calls count, and leave the reserve alone.
 func (m *Manager) Spender(integration *integrationv1.Integration) defender.SpendFunc {
 	id := integration.GetIntegrationId()
-	spend := m.budgets.spender(application(integration))
+	spend := m.budgets.guest(application(integration))
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.running[id] == nil {

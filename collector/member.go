@@ -14,7 +14,9 @@ import (
 type Member struct {
 	collector *Collector
 	keys      []string
+	joined    *storev1.Served
 	// Guarded by the collector's mu.
+	number  uint64 // of its closing
 	closing *Closing
 	reach   time.Time
 	asked   time.Time     // when the closing read was asked for
@@ -33,7 +35,8 @@ type Closing struct {
 // stream that asks for no Actors.
 //
 // The checkpoint that it returns is the journal's when the stream became a member: every pair after it was appended with the
-// facts of the devices that fit the stream's keys before it.
+// facts of the devices that fit the stream's keys before it. Among servers that share a store that holds for the pairs that serve what the
+// member joined as: see [Member.Joined].
 func (c *Collector) Join(ctx context.Context, actors [][]string) (*Member, *storev1.Checkpoint, error) {
 	select {
 	case <-c.recovered:
@@ -54,17 +57,42 @@ func (c *Collector) Join(ctx context.Context, actors [][]string) (*Member, *stor
 	defer c.mu.Unlock()
 	c.members[m] = struct{}{}
 	c.traceMember(ctx, m)
+	came := false
 	for _, k := range m.keys {
-		c.interest[k]++
-		if c.interest[k] == 1 {
-			c.fresh = append(c.fresh, k)
+		came = c.want(k) || came
+	}
+	if c.cluster != nil {
+		if came || c.generation == 0 {
+			c.generation++
 		}
+		m.joined = &storev1.Served{Server: c.cluster.id, Generation: c.generation}
 	}
 	for _, keys := range actors {
 		c.unresolved = c.unresolved || len(c.now.Devices.Fitting(keys)) == 0
 	}
 	c.wakeUp()
 	return m, c.journal.Checkpoint(), nil
+}
+
+// Joined tells as what the stream became a member, among servers that share a store: a pair that serves a later generation of this
+// server, or this one, was appended with the facts about its devices. It is nil where the server is alone.
+func (m *Member) Joined() *storev1.Served { return m.joined }
+
+// want makes a key one that devices which concern a member have, and says whether it was none before. The caller holds mu.
+func (c *Collector) want(key string) bool {
+	c.interest[key]++
+	if c.interest[key] > 1 {
+		return false
+	}
+	c.fresh = append(c.fresh, key)
+	return true
+}
+
+// unwant ends what want began. The caller holds mu.
+func (c *Collector) unwant(key string) {
+	if c.interest[key]--; c.interest[key] == 0 {
+		delete(c.interest, key)
+	}
 }
 
 // SetClosing asks for a closing read. It is shared with all that are due together.
@@ -75,7 +103,8 @@ func (m *Member) SetClosing(closing Closing) {
 	if _, ok := c.members[m]; !ok {
 		return
 	}
-	m.closing, m.asked = &closing, time.Now()
+	c.numbers++
+	m.closing, m.asked, m.number = &closing, time.Now(), c.numbers
 	c.closings[m] = struct{}{}
 	c.wakeUp()
 }
@@ -106,11 +135,9 @@ func (m *Member) Leave() {
 	delete(c.closings, m)
 	delete(c.reaching, m)
 	delete(c.traces, m)
-	c.withdraw(m)
+	c.withdraw(m, func([16]byte) bool { return false })
 	for _, k := range m.keys {
-		if c.interest[k]--; c.interest[k] == 0 {
-			delete(c.interest, k)
-		}
+		c.unwant(k)
 	}
 	c.wakeUp()
 }

@@ -21,6 +21,9 @@ type metrics struct {
 	oddities  *prometheus.CounterVec
 	lateness  *prometheus.HistogramVec
 	spent     *prometheus.CounterVec
+
+	fencedWrites *prometheus.CounterVec
+	takeOvers    prometheus.Counter
 }
 
 func newMetrics(registerer prometheus.Registerer) *metrics {
@@ -56,6 +59,14 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 			Namespace: "defender_integration", Name: "calls_total",
 			Help: "Calls at Microsoft that were counted against a limit, tests of the connection among them.",
 		}, []string{"integration_id", "limit"}),
+		fencedWrites: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "defender_integration", Name: "fenced_writes_total",
+			Help: "Writes that a journal refused, since another process had written to it meanwhile.",
+		}, []string{"integration_id"}),
+		takeOvers: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: "defender_integration", Name: "lease_takeovers_total",
+			Help: "Leases that this server took, of servers that share its store.",
+		}),
 	}
 	if registerer != nil {
 		registerer.MustRegister(m.reads, m.failures, m.replaced, m.revisions, m.oddities, m.lateness, m.spent)
@@ -120,4 +131,5 @@ func (m *metrics) forget(id string) {
 	m.oddities.DeletePartialMatch(labels)
 	m.lateness.DeletePartialMatch(labels)
 	m.spent.DeletePartialMatch(labels)
+	m.fencedWrites.DeletePartialMatch(labels)
 }

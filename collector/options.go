@@ -124,7 +124,9 @@ type ConnectFunc func(record *storev1.Record, spend defender.SpendFunc) (Source,
 type Options struct {
 	Settings Settings
 	Store    store.Store
-	Connect  ConnectFunc
+	// Lease is how long a server's leases outlive it, among servers that share the store: whole seconds. 0: this server is alone.
+	Lease   time.Duration
+	Connect ConnectFunc
 	// DeviceKeys returns the keys by which a device may fit an Actor. A device that shares none with what a stream joined with
 	// does not concern it.
 	DeviceKeys func(*integrationv1.Device) []string

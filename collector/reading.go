@@ -201,10 +201,11 @@ func (c *Collector) prove(ctx context.Context, pair *integrationv1.Pair, always 
 	return c.locked(ctx, func(ctx context.Context) error {
 		// Asked again: streams joined meanwhile. A stream that is still catching up may be completed by any pair behind its start.
 		_, completes := c.completes(pair)
-		c.addFacts(c.keys(), completes)
+		keys, served := c.interests()
+		c.addFacts(keys, completes)
 		c.add(&storev1.Entry{
 			EntryTime: timestamppb.Now(),
-			Body:      &storev1.Entry_Pair{Pair: &storev1.PairProof{Pair: proto.CloneOf(pair), Devices: c.deviceLookup()}},
+			Body:      &storev1.Entry_Pair{Pair: &storev1.PairProof{Pair: proto.CloneOf(pair), Devices: c.deviceLookup(), Served: served}},
 		})
 		if err := c.flush(ctx); err != nil {
 			return err

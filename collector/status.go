@@ -38,6 +38,11 @@ type Snapshot struct {
 	Covered time.Time
 	// ReadingBack is where to the collector reads back, since streams ask for alerts from before Covered; zero where none does.
 	ReadingBack time.Time
+	// Elsewhere is what is known of the devices where another server looked them up last; nil where this one did. Devices is nil then.
+	Elsewhere *LookUp
+
+	lookUp     LookUp // what other servers are told of looking devices up
+	unattended bool   // Problem is that nobody collects
 
 	state    integrationv1.IntegrationStatus_State
 	since    time.Time
@@ -62,6 +67,13 @@ func (c *Collector) Snapshot() (Snapshot, <-chan struct{}) {
 	return s, c.changed
 }
 
+// Collects says whether this server collects for the integration; another one does otherwise, or will.
+func (c *Collector) Collects() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cluster == nil || c.holding
+}
+
 // Status returns how the integration does.
 func (c *Collector) Status() *integrationv1.IntegrationStatus {
 	s, _ := c.Snapshot()
@@ -72,10 +84,12 @@ func (c *Collector) Status() *integrationv1.IntegrationStatus {
 		Problem:          s.Problem,
 		NextPollTime:     stampOf(s.NextPoll),
 		ThrottledUntil:   stampOf(s.ThrottledUntil),
-		Budget:           c.budgetLeft(),
 	}
 	for _, p := range s.Pairs {
 		status.Pairs = append(status.Pairs, p.Pair)
+	}
+	if status.Budget = s.Budget; c.Collects() {
+		status.Budget = c.budgetLeft()
 	}
 	if status.GetProblem() == nil {
 		status.Problem = s.DeviceProblem

@@ -49,22 +49,31 @@ func (m *Member) Ask(questions []Question) {
 		return
 	}
 	for _, q := range questions {
-		if time.Since(c.answered[q.ID]) < rememberAnswers {
-			continue // The stream has not come to the answer yet.
-		}
-		one := c.questions[q.ID]
-		if one == nil {
-			one = &question{Question: q, asked: time.Now(), members: map[*Member]struct{}{}}
-			c.questions[q.ID] = one
-			c.wakeUp()
-		}
-		one.members[m] = struct{}{}
+		c.ask(m, q)
 	}
 }
 
-// withdraw takes a member from the questions that it waits for. What nobody waits for is not asked. The caller holds mu.
-func (c *Collector) withdraw(m *Member) {
+// ask makes a member wait for a question's answer. The caller holds mu.
+func (c *Collector) ask(m *Member, q Question) {
+	if time.Since(c.answered[q.ID]) < rememberAnswers {
+		return // The stream has not come to the answer yet.
+	}
+	one := c.questions[q.ID]
+	if one == nil {
+		one = &question{Question: q, asked: time.Now(), members: map[*Member]struct{}{}}
+		c.questions[q.ID] = one
+		c.wakeUp()
+	}
+	one.members[m] = struct{}{}
+}
+
+// withdraw takes a member from the questions that it waits for, but for those that it still asks. What nobody waits for is not asked.
+// The caller holds mu.
+func (c *Collector) withdraw(m *Member, asks func([16]byte) bool) {
 	for id, q := range c.questions {
+		if asks(id) {
+			continue
+		}
 		if delete(q.members, m); len(q.members) == 0 && !q.asking {
 			delete(c.questions, id)
 		}

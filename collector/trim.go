@@ -53,8 +53,8 @@ func (c *Collector) trim(ctx context.Context) error {
 		}
 		announce.Point(announce.Trim)
 		c.checkpoint.FloorTime = stampOf(floor)
-		if err := c.journal.Trim(ctx, before, floor); err != nil {
-			return &storeError{err}
+		if err := c.journal.Trim(c.writing(ctx), before, floor); err != nil {
+			return c.failedWrite(err)
 		}
 		c.index.trim(before)
 		c.log.InfoContext(ctx, "journal trimmed", "first_sequence", before, "floor", floor)
@@ -69,4 +69,4 @@ func (c *Collector) outlived(now time.Time) int {
 	return n
 }
 
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }

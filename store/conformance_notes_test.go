@@ -88,9 +88,9 @@ func testNotesLapse(t *testing.T, h *harness) {
 	}
 	_, _, err = s.Note(ctx, "servers.gone")
 	wantError(t, err, ErrNotFound)
+	replaced := time.Now()
 	kept, err = s.PutNote(ctx, "servers.kept", note(2), kept, 3*time.Second)
 	must(t, err)
-	replaced := time.Now()
 	if c := receive(t, changes); c.Revision != kept || c.Note == nil {
 		t.Fatalf("a note that was replaced was told as %+v", c)
 	}

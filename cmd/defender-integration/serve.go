@@ -33,6 +33,7 @@ type serveFlags struct {
 	proxies      listValue
 	trustedCA    string
 	collecting   collector.Settings
+	lease        time.Duration
 	budget       listValue
 	rereads      listValue
 	log          logFlags
@@ -103,6 +104,8 @@ func (f *serveFlags) limiting(flags *flagSet) {
 // keeping declares the flags of the store, and of how long what is in it is kept.
 func (f *serveFlags) keeping(flags *flagSet) {
 	f.storing(flags)
+	flags.DurationVar(&f.lease, "lease", 10*time.Second,
+		"with --nats-url, what a server collects for goes to another one when it has not been heard of for this long: whole seconds, at least 2")
 	flags.DurationVar(&f.collecting.RetentionAge, "retention-age", f.collecting.RetentionAge, "drop what is older than this from a journal")
 	flags.Uint64Var(&f.collecting.RetentionBytes, "retention-bytes", f.collecting.RetentionBytes, "drop the oldest entries of a journal that takes more `bytes` than this")
 	flags.DurationVar(&f.collecting.TrimInterval, "trim-interval", f.collecting.TrimInterval, "look this often whether a journal holds more than that")
@@ -187,6 +190,9 @@ func (f *serveFlags) options() (app.Options, error) {
 	if err := f.server.Limits.Check(); err != nil {
 		return app.Options{}, usagef("%v", err)
 	}
+	if f.lease < 2*time.Second || f.lease%time.Second != 0 {
+		return app.Options{}, usagef("--lease is %s and must be whole seconds, at least 2", f.lease)
+	}
 	if c.FastInterval > c.SlowInterval {
 		return app.Options{}, usagef("--poll-fast (%s) must not be longer than --poll-slow (%s)", c.FastInterval, c.SlowInterval)
 	}
@@ -216,7 +222,7 @@ func (f *serveFlags) options() (app.Options, error) {
 	return app.Options{
 		Server: f.server, Store: stored, SealingKeyFile: f.sealingKey, AllowEndpoints: f.allow, AllowHTTP: f.allowHTTP,
 		SecretsDir: f.secretsDir, SecretVariables: f.secretEnv, Integrations: f.integrations, ProxyRules: f.proxies, TrustedCAFile: f.trustedCA,
-		Collecting: c, Version: version(),
+		Lease: f.lease, Collecting: c, Version: version(),
 	}, nil
 }
 

@@ -72,6 +72,68 @@ func (s *Source) SetSpend(spend defender.SpendFunc) {
 	s.spend = spend
 }
 
+// spender returns what is asked before a call: what the connection that it is made over has, or what was set. The caller holds mu.
+func (s *Source) spender(ctx context.Context) defender.SpendFunc {
+	if own, ok := ctx.Value(connectionKey{}).(defender.SpendFunc); ok {
+		return own
+	}
+	return s.spend
+}
+
+type connectionKey struct{}
+
+// Connection is one of several connections to a source, with a spend of its own.
+type Connection struct {
+	*Source
+
+	spend defender.SpendFunc
+}
+
+// Connect returns a connection that asks spend before each call.
+func (s *Source) Connect(spend defender.SpendFunc) *Connection { return &Connection{s, spend} }
+
+func (c *Connection) own(ctx context.Context) context.Context {
+	return context.WithValue(ctx, connectionKey{}, c.spend)
+}
+
+// Alerts returns the connection itself.
+func (c *Connection) Alerts() defender.AlertSource { return c }
+
+// Devices returns the connection itself, or nil where the source has none.
+func (c *Connection) Devices() defender.DeviceSource {
+	if c.Source.Devices() == nil {
+		return nil
+	}
+	return c
+}
+
+// Telemetry returns the connection itself, or nil where the source has none.
+func (c *Connection) Telemetry() defender.TelemetrySource {
+	if c.Source.Telemetry() == nil {
+		return nil
+	}
+	return c
+}
+
+// ReadAlerts is that of the source.
+func (c *Connection) ReadAlerts(
+	ctx context.Context, since time.Time, known defender.KnownFunc, yield func(*defender.Element) error,
+) (defender.Read, error) {
+	return c.Source.ReadAlerts(c.own(ctx), since, known, yield)
+}
+
+// ReadDevices is that of the source.
+func (c *Connection) ReadDevices(
+	ctx context.Context, wanted defender.Wanted, yield func(*integrationv1.Device) error,
+) (defender.Read, error) {
+	return c.Source.ReadDevices(c.own(ctx), wanted, yield)
+}
+
+// FindTraces is that of the source.
+func (c *Connection) FindTraces(ctx context.Context, questions []*defender.TelemetryQuestion) ([]*integrationv1.Telemetry, error) {
+	return c.Source.FindTraces(c.own(ctx), questions)
+}
+
 // Put makes a revision of an alert visible from a time on; what was there of the same id stays until then.
 func (s *Source) Put(alert *integrationv1.Alert, visible time.Time) {
 	s.mu.Lock()
@@ -153,7 +215,7 @@ func (s *Source) Telemetry() defender.TelemetrySource {
 // FindTraces asks what SetTraces set.
 func (s *Source) FindTraces(ctx context.Context, questions []*defender.TelemetryQuestion) ([]*integrationv1.Telemetry, error) {
 	s.mu.Lock()
-	spend, traces := s.spend, s.traces
+	spend, traces := s.spender(ctx), s.traces
 	s.mu.Unlock()
 	if spend != nil {
 		if err := spend(ctx, defender.LimitTelemetry); err != nil {
@@ -200,7 +262,7 @@ func (s *Source) ReadAlerts(
 // look returns what is visible now.
 func (s *Source) look(ctx context.Context, since time.Time) (time.Time, []*integrationv1.Alert, error) {
 	s.mu.Lock()
-	spend, fail, hang := s.spend, s.fail, s.hang
+	spend, fail, hang := s.spender(ctx), s.fail, s.hang
 	s.reads = append(s.reads, since)
 	s.mu.Unlock()
 	if hang != nil {
@@ -246,7 +308,7 @@ func (s *Source) look(ctx context.Context, since time.Time) (time.Time, []*integ
 func (s *Source) ReadDevices(ctx context.Context, wanted defender.Wanted, yield func(*integrationv1.Device) error) (defender.Read, error) {
 	s.mu.Lock()
 	s.lookups++
-	spend, fail, devices, wantedOnly := s.spend, cmp.Or(s.failDevices, s.fail), s.devices, s.wantedOnly
+	spend, fail, devices, wantedOnly := s.spender(ctx), cmp.Or(s.failDevices, s.fail), s.devices, s.wantedOnly
 	s.mu.Unlock()
 	if spend != nil {
 		if err := spend(ctx, defender.LimitEndpoint); err != nil {

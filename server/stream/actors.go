@@ -22,18 +22,22 @@ func (s *session) actorsEvent(ctx context.Context, now collector.Snapshot, befor
 		e.OpenAlertsSince = before.GetOpenAlertsSince()
 	}
 	lookup := match.Lookup{API: s.api, Kind: now.DeviceSource, Problem: now.DeviceProblem, Rhythm: defender.RhythmOf(now.DeviceSource)}
-	if now.Devices != nil {
-		lookup.Time = now.Devices.LookedUp
-		e.LookedUpTime = timestamppb.New(now.Devices.LookedUp)
+	if at := lookedUp(now); !at.IsZero() {
+		lookup.Time = at
+		e.LookedUpTime = timestamppb.New(at)
 	}
 	budget := openInAll
 	for i, a := range s.actors {
 		keys := texts(a.Keys())
 		asked := lookup
-		if !now.Devices.Asked(keys) {
+		resolution := match.Resolve(a.Actor, now.Devices.Fitting(keys))
+		told := now.Devices.Asked(keys)
+		if now.Elsewhere != nil {
+			resolution, told = a.known, s.toldOf(now.Elsewhere)
+		}
+		if !told {
 			asked.Time = time.Time{}
 		}
-		resolution := match.Resolve(a.Actor, now.Devices.Fitting(keys))
 		state := match.State(a.ID(), resolution, asked, s.window)
 		if len(state.GetDevices()) == 0 {
 			resolution = a.resolution
@@ -54,6 +58,11 @@ func (s *session) actorsEvent(ctx context.Context, now collector.Snapshot, befor
 	}
 	bound(e)
 	return e, nil
+}
+
+// toldOf says whether a look-up that another server made asked for the stream's Actors, and the stream has what it found.
+func (s *session) toldOf(l *collector.LookUp) bool {
+	return l.Identity == s.feed.identity && l.Sequence <= s.position.sequence && s.joined != nil && l.Asked(s.joined)
 }
 
 // sameDevices says whether two states tell of the same devices, by their ids.

@@ -15,6 +15,7 @@ import (
 // has passed, and sends what matches now, at this entry's position.
 func (s *session) deviceFact(ctx context.Context, sequence uint64, f *storev1.DeviceFact, dry bool) ([]event, error) {
 	var again []uint64
+	s.heard++
 	for _, a := range s.concerned(f.GetDevice()) {
 		a.take(sequence, f)
 		earlier, err := s.secondLook(ctx, a, sequence)

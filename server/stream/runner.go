@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"defender-integration/collector"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
@@ -32,7 +33,9 @@ type runner struct {
 	phase    integrationv1.ProgressEvent_Phase // what it is counted in
 	caughtUp bool
 	actors   *integrationv1.ActorsEvent
-	shown    int // how often the session had learned of a device from alerts when they were told
+	shown    int  // how often the session had learned of a device from alerts when they were told
+	facts    int  // and how often from facts, where another server looks devices up
+	told     bool // and whether what that found was known
 	progress *integrationv1.ProgressEvent
 	beat     time.Time // when progress was last sent
 }
@@ -104,6 +107,11 @@ func (r *runner) run(ctx context.Context) error {
 			return err
 		}
 		now, changed := r.collector.Snapshot()
+		if came, err := r.awaitFacts(ctx, now); err != nil {
+			return err
+		} else if came {
+			continue
+		}
 		if err := r.tellPresent(ctx, now); err != nil {
 			return err
 		}
@@ -265,8 +273,12 @@ func (r *runner) tellProgress(now collector.Snapshot) error {
 
 // tellActors tells what is known of the Actors' devices, where it is other than what was told.
 func (r *runner) tellActors(ctx context.Context, now collector.Snapshot) error {
-	if r.actors != nil && r.shown == r.session.shown &&
-		r.actors.GetLookedUpTime().AsTime().Equal(lookedUp(now)) && proto.Equal(r.actors.GetProblem(), now.DeviceProblem) {
+	facts, told := 0, false
+	if now.Elsewhere != nil {
+		facts, told = r.session.heard, r.session.toldOf(now.Elsewhere)
+	}
+	if r.actors != nil && r.shown == r.session.shown && r.facts == facts && r.told == told &&
+		timeOf(r.actors.GetLookedUpTime()).Equal(lookedUp(now)) && proto.Equal(r.actors.GetProblem(), now.DeviceProblem) {
 		return nil
 	}
 	before := r.actors
@@ -274,6 +286,7 @@ func (r *runner) tellActors(ctx context.Context, now collector.Snapshot) error {
 	if err != nil {
 		return err
 	}
+	r.facts, r.told = facts, told
 	if r.actors, r.shown = actors, r.session.shown; before != nil && sameActors(before, actors) {
 		return nil
 	}
@@ -282,11 +295,37 @@ func (r *runner) tellActors(ctx context.Context, now collector.Snapshot) error {
 	})
 }
 
-func lookedUp(now collector.Snapshot) time.Time {
-	if now.Devices == nil {
-		return time.Unix(0, 0).UTC()
+// awaitFacts waits, for a moment, until the feed has what another server's look-up found, and says whether there is more to send then.
+func (r *runner) awaitFacts(ctx context.Context, now collector.Snapshot) (came bool, err error) {
+	s := r.session
+	if now.Elsewhere == nil || now.Elsewhere.Identity != s.feed.identity || now.Elsewhere.Sequence <= s.position.sequence {
+		return false, nil
 	}
-	return now.Devices.LookedUp
+	bounded, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	err = s.feed.await(bounded, now.Elsewhere.Sequence)
+	if err != nil && bounded.Err() != nil {
+		return false, ctx.Err() // It is told as pending until then.
+	}
+	return err == nil, err
+}
+
+// lookedUp returns when the devices were last looked up; zero where they never were.
+func lookedUp(now collector.Snapshot) time.Time {
+	switch {
+	case now.Elsewhere != nil:
+		return now.Elsewhere.Time
+	case now.Devices != nil:
+		return now.Devices.LookedUp
+	}
+	return time.Time{}
+}
+
+func timeOf(t *timestamppb.Timestamp) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.AsTime()
 }
 
 // sameActors says whether two events tell the same, but for when the devices were looked up.

@@ -44,12 +44,14 @@ type session struct {
 	start     uint64 // what completes the stream lies behind it
 	position  position
 	token     *storev1.ResumeToken                             // of this stream, but for the position
+	joined    *storev1.Served                                  // as what it takes part here; nil where the server is alone
 	sent      map[string]uint64                                // by alert key: the sequence of the revision sent last; unused where every device is asked for
 	passing   time.Time                                        // when the entry was made that is passed now
 	delivered map[string]time.Time                             // by alert key, of a bounded stream: when the entry was made at which it was first sent
 	begun     []string                                         // the alerts that were first sent since the sequences to come were asked for
 	awaited   *awaited                                         // what of telemetry it waits for; nil while it does not
 	shown     int                                              // how often a device was learned from alerts
+	heard     int                                              // how often from facts
 	fresh     bool                                             // it was begun without a token
 	told      uint64                                           // the first entry when the session was begun, or last looked for a gap
 	pairs     map[integrationv1.Pair_Depth]*integrationv1.Pair // the newest of each depth behind which all was sent
@@ -169,7 +171,7 @@ func (s *session) pass(ctx context.Context, p store.Positioned, dry bool) ([]eve
 	case *storev1.Entry_DeviceFact:
 		return s.deviceFact(ctx, p.Sequence, body.DeviceFact, dry)
 	case *storev1.Entry_Pair:
-		if !s.completedBy(p.Sequence, body.Pair.GetPair()) {
+		if !s.completedBy(p.Sequence, body.Pair) {
 			return nil, nil
 		}
 		return s.end(ctx, p.Sequence, &integrationv1.CompletedEvent{
@@ -188,14 +190,37 @@ func (s *session) pass(ctx context.Context, p store.Positioned, dry bool) ([]eve
 	return nil, nil
 }
 
-// completedBy says whether a pair completes the stream.
-func (s *session) completedBy(sequence uint64, pair *integrationv1.Pair) bool {
-	if !s.bounded() || sequence <= s.start || s.awaited != nil {
+// completedBy says whether a pair completes the stream: not so where the facts about its Actors' devices may not stand before it.
+func (s *session) completedBy(sequence uint64, proof *storev1.PairProof) bool {
+	if !s.bounded() || sequence <= s.start || s.awaited != nil || !s.servedBy(proof) {
 		return false
 	}
-	c := s.closing()
+	c, pair := s.closing(), proof.GetPair()
 	return !pair.GetSince().AsTime().After(c.Since) && !pair.GetThrough().AsTime().Before(c.Due)
 }
+
+// servedBy says whether a pair was appended with the facts that the stream asks for: by a server that is alone, or by one that had taken in
+// what the stream wants, on one of the servers where it took part.
+func (s *session) servedBy(proof *storev1.PairProof) bool {
+	return len(proof.GetServed()) == 0 || slices.ContainsFunc(proof.GetServed(), func(served *storev1.Served) bool {
+		return slices.ContainsFunc(s.token.GetJoined(), func(joined *storev1.Served) bool {
+			return joined.GetServer() == served.GetServer() && joined.GetGeneration() <= served.GetGeneration()
+		})
+	})
+}
+
+// joinAs takes note that the stream takes part as one of a server's, of those that share the store.
+func (s *session) joinAs(joined *storev1.Served) {
+	if s.joined = joined; joined == nil {
+		return
+	}
+	list := append(slices.Clone(s.token.GetJoined()), joined)
+	s.token.Joined = list[max(0, len(list)-mostJoined):]
+}
+
+// mostJoined is how many servers a token tells that its stream took part on: pairs that served only one of those before are not what
+// completes it.
+const mostJoined = 4
 
 // failedBy says whether a failed closing ends the stream.
 func (s *session) failedBy(sequence uint64, f *storev1.FailedClosing) bool {

@@ -116,6 +116,8 @@ func (s *Streams) join(
 		return err
 	}
 	defer session.close()
+	// What it passed until here, it passed as what it was then.
+	session.joinAs(member.Joined())
 	session.api = api
 	r.session = session
 	err = r.run(ctx)
@@ -287,6 +289,9 @@ func (s *Streams) ended(ctx context.Context, id, uid string) error {
 		return failure.IntegrationNotFound(id)
 	case ctx.Err() != nil:
 		return ctx.Err()
+	case s.ctx.Err() == nil:
+		return failure.New(integrationv1.ErrorReason_ERROR_REASON_STORE_UNAVAILABLE,
+			"this server lost touch with the store that it shares with others, and begins anew; resume with the last token, here or at another")
 	}
 	return failure.Draining()
 }

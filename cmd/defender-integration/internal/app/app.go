@@ -48,6 +48,8 @@ type Options struct {
 	ProxyRules []string
 	// TrustedCAFile has certificates of authorities in PEM, which all integrations trust besides those of the system; empty for none.
 	TrustedCAFile string
+	// Lease is how long the leases of a server outlive it where the store is on a cluster, which others share. It is not used otherwise.
+	Lease time.Duration
 	// Collecting says when and how deep to read; collector.DefaultSettings are those of a service in earnest.
 	Collecting collector.Settings
 	// Version is the program's version.
@@ -117,12 +119,16 @@ func (a *App) assemble(ctx context.Context, registry *prometheus.Registry, conne
 		return err
 	}
 	connector.sealer = sealer
+	lease := a.options.Lease
+	if a.options.Store.URL == "" {
+		lease = 0 // The server is alone with its store.
+	}
 	var tracer trace.Tracer
 	if a.options.Traces != nil {
 		tracer = a.options.Traces.Tracer("defender-integration")
 	}
 	a.manager = collector.NewManager(collector.Options{
-		Settings: a.options.Collecting, Store: a.store, Connect: connector.connect, DeviceKeys: deviceKeys, Wanted: wanted,
+		Settings: a.options.Collecting, Store: a.store, Lease: lease, Connect: connector.connect, DeviceKeys: deviceKeys, Wanted: wanted,
 		Log: a.options.Logger, Metrics: registry, Tracer: tracer,
 	})
 	a.streams = stream.New(a.engine, stream.Options{Store: a.store, Collectors: a.manager, Log: a.options.Logger, Metrics: registry})
@@ -173,6 +179,8 @@ func (a *App) AdminAddress() net.Addr { return a.server.AdminAddress() }
 // Run serves until ctx ends, and then stops in order: calls, collectors, store. It returns nil after an end that ctx asked for.
 func (a *App) Run(ctx context.Context) error {
 	group, groupCtx := errgroup.WithContext(ctx)
+	// What it collects for goes to other servers at once; its streams are ended meanwhile.
+	defer context.AfterFunc(groupCtx, a.manager.Retire)()
 	group.Go(func() error {
 		// Collectors are stopped after the last stream has ended.
 		defer a.stopEngine()

@@ -782,6 +782,52 @@ func (x *PairAt) GetSequence() uint64 {
 	return 0
 }
 
+// TakeOver says that a server began to collect. With it in the journal, what the one before it appends late is refused.
+type TakeOver struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The server's incarnation.
+	Holder        uint64 `protobuf:"fixed64,1,opt,name=holder,proto3" json:"holder,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TakeOver) Reset() {
+	*x = TakeOver{}
+	mi := &file_defender_integration_store_v1_cluster_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TakeOver) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TakeOver) ProtoMessage() {}
+
+func (x *TakeOver) ProtoReflect() protoreflect.Message {
+	mi := &file_defender_integration_store_v1_cluster_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TakeOver.ProtoReflect.Descriptor instead.
+func (*TakeOver) Descriptor() ([]byte, []int) {
+	return file_defender_integration_store_v1_cluster_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *TakeOver) GetHolder() uint64 {
+	if x != nil {
+		return x.Holder
+	}
+	return 0
+}
+
 // Served names a server whose streams' wish was taken in: the facts about the devices of its keys are in the journal.
 type Served struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -795,7 +841,7 @@ type Served struct {
 
 func (x *Served) Reset() {
 	*x = Served{}
-	mi := &file_defender_integration_store_v1_cluster_proto_msgTypes[8]
+	mi := &file_defender_integration_store_v1_cluster_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -807,7 +853,7 @@ func (x *Served) String() string {
 func (*Served) ProtoMessage() {}
 
 func (x *Served) ProtoReflect() protoreflect.Message {
-	mi := &file_defender_integration_store_v1_cluster_proto_msgTypes[8]
+	mi := &file_defender_integration_store_v1_cluster_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -820,7 +866,7 @@ func (x *Served) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Served.ProtoReflect.Descriptor instead.
 func (*Served) Descriptor() ([]byte, []int) {
-	return file_defender_integration_store_v1_cluster_proto_rawDescGZIP(), []int{8}
+	return file_defender_integration_store_v1_cluster_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Served) GetServer() uint64 {
@@ -904,7 +950,9 @@ const file_defender_integration_store_v1_cluster_proto_rawDesc = "" +
 	"\x06PairAt\x121\n" +
 	"\x04pair\x18\x01 \x01(\v2\x1d.defender.integration.v1.PairR\x04pair\x12\x1a\n" +
 	"\bidentity\x18\x02 \x01(\tR\bidentity\x12\x1a\n" +
-	"\bsequence\x18\x03 \x01(\x04R\bsequence\"@\n" +
+	"\bsequence\x18\x03 \x01(\x04R\bsequence\"\"\n" +
+	"\bTakeOver\x12\x16\n" +
+	"\x06holder\x18\x01 \x01(\x06R\x06holder\"@\n" +
 	"\x06Served\x12\x16\n" +
 	"\x06server\x18\x01 \x01(\x06R\x06server\x12\x1e\n" +
 	"\n" +
@@ -924,7 +972,7 @@ func file_defender_integration_store_v1_cluster_proto_rawDescGZIP() []byte {
 	return file_defender_integration_store_v1_cluster_proto_rawDescData
 }
 
-var file_defender_integration_store_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_defender_integration_store_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_defender_integration_store_v1_cluster_proto_goTypes = []any{
 	(*Note)(nil),                    // 0: defender.integration.store.v1.Note
 	(*Server)(nil),                  // 1: defender.integration.store.v1.Server
@@ -934,14 +982,15 @@ var file_defender_integration_store_v1_cluster_proto_goTypes = []any{
 	(*WishedAnswer)(nil),            // 5: defender.integration.store.v1.WishedAnswer
 	(*Present)(nil),                 // 6: defender.integration.store.v1.Present
 	(*PairAt)(nil),                  // 7: defender.integration.store.v1.PairAt
-	(*Served)(nil),                  // 8: defender.integration.store.v1.Served
-	(*timestamppb.Timestamp)(nil),   // 9: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),     // 10: google.protobuf.Duration
-	(*v1.Traces)(nil),               // 11: defender.integration.v1.Traces
-	(v1.IntegrationStatus_State)(0), // 12: defender.integration.v1.IntegrationStatus.State
-	(*v1.Problem)(nil),              // 13: defender.integration.v1.Problem
-	(*v1.BudgetLeft)(nil),           // 14: defender.integration.v1.BudgetLeft
-	(*v1.Pair)(nil),                 // 15: defender.integration.v1.Pair
+	(*TakeOver)(nil),                // 8: defender.integration.store.v1.TakeOver
+	(*Served)(nil),                  // 9: defender.integration.store.v1.Served
+	(*timestamppb.Timestamp)(nil),   // 10: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 11: google.protobuf.Duration
+	(*v1.Traces)(nil),               // 12: defender.integration.v1.Traces
+	(v1.IntegrationStatus_State)(0), // 13: defender.integration.v1.IntegrationStatus.State
+	(*v1.Problem)(nil),              // 14: defender.integration.v1.Problem
+	(*v1.BudgetLeft)(nil),           // 15: defender.integration.v1.BudgetLeft
+	(*v1.Pair)(nil),                 // 16: defender.integration.v1.Pair
 }
 var file_defender_integration_store_v1_cluster_proto_depIdxs = []int32{
 	1,  // 0: defender.integration.store.v1.Note.server:type_name -> defender.integration.store.v1.Server
@@ -949,29 +998,29 @@ var file_defender_integration_store_v1_cluster_proto_depIdxs = []int32{
 	3,  // 2: defender.integration.store.v1.Note.wish:type_name -> defender.integration.store.v1.Wish
 	6,  // 3: defender.integration.store.v1.Note.present:type_name -> defender.integration.store.v1.Present
 	4,  // 4: defender.integration.store.v1.Wish.closings:type_name -> defender.integration.store.v1.WishedClosing
-	9,  // 5: defender.integration.store.v1.Wish.reach:type_name -> google.protobuf.Timestamp
+	10, // 5: defender.integration.store.v1.Wish.reach:type_name -> google.protobuf.Timestamp
 	5,  // 6: defender.integration.store.v1.Wish.questions:type_name -> defender.integration.store.v1.WishedAnswer
-	9,  // 7: defender.integration.store.v1.WishedClosing.since:type_name -> google.protobuf.Timestamp
-	9,  // 8: defender.integration.store.v1.WishedClosing.due:type_name -> google.protobuf.Timestamp
-	9,  // 9: defender.integration.store.v1.WishedClosing.asked_time:type_name -> google.protobuf.Timestamp
-	10, // 10: defender.integration.store.v1.WishedClosing.stood:type_name -> google.protobuf.Duration
-	9,  // 11: defender.integration.store.v1.WishedAnswer.since:type_name -> google.protobuf.Timestamp
-	9,  // 12: defender.integration.store.v1.WishedAnswer.through:type_name -> google.protobuf.Timestamp
-	11, // 13: defender.integration.store.v1.WishedAnswer.traces:type_name -> defender.integration.v1.Traces
-	12, // 14: defender.integration.store.v1.Present.state:type_name -> defender.integration.v1.IntegrationStatus.State
-	9,  // 15: defender.integration.store.v1.Present.state_since:type_name -> google.protobuf.Timestamp
-	9,  // 16: defender.integration.store.v1.Present.last_good_time:type_name -> google.protobuf.Timestamp
-	13, // 17: defender.integration.store.v1.Present.problem:type_name -> defender.integration.v1.Problem
-	9,  // 18: defender.integration.store.v1.Present.next_poll_time:type_name -> google.protobuf.Timestamp
-	9,  // 19: defender.integration.store.v1.Present.throttled_until:type_name -> google.protobuf.Timestamp
+	10, // 7: defender.integration.store.v1.WishedClosing.since:type_name -> google.protobuf.Timestamp
+	10, // 8: defender.integration.store.v1.WishedClosing.due:type_name -> google.protobuf.Timestamp
+	10, // 9: defender.integration.store.v1.WishedClosing.asked_time:type_name -> google.protobuf.Timestamp
+	11, // 10: defender.integration.store.v1.WishedClosing.stood:type_name -> google.protobuf.Duration
+	10, // 11: defender.integration.store.v1.WishedAnswer.since:type_name -> google.protobuf.Timestamp
+	10, // 12: defender.integration.store.v1.WishedAnswer.through:type_name -> google.protobuf.Timestamp
+	12, // 13: defender.integration.store.v1.WishedAnswer.traces:type_name -> defender.integration.v1.Traces
+	13, // 14: defender.integration.store.v1.Present.state:type_name -> defender.integration.v1.IntegrationStatus.State
+	10, // 15: defender.integration.store.v1.Present.state_since:type_name -> google.protobuf.Timestamp
+	10, // 16: defender.integration.store.v1.Present.last_good_time:type_name -> google.protobuf.Timestamp
+	14, // 17: defender.integration.store.v1.Present.problem:type_name -> defender.integration.v1.Problem
+	10, // 18: defender.integration.store.v1.Present.next_poll_time:type_name -> google.protobuf.Timestamp
+	10, // 19: defender.integration.store.v1.Present.throttled_until:type_name -> google.protobuf.Timestamp
 	7,  // 20: defender.integration.store.v1.Present.pairs:type_name -> defender.integration.store.v1.PairAt
-	14, // 21: defender.integration.store.v1.Present.budget:type_name -> defender.integration.v1.BudgetLeft
-	9,  // 22: defender.integration.store.v1.Present.covered_since:type_name -> google.protobuf.Timestamp
-	9,  // 23: defender.integration.store.v1.Present.reading_back_to:type_name -> google.protobuf.Timestamp
-	9,  // 24: defender.integration.store.v1.Present.looked_up_time:type_name -> google.protobuf.Timestamp
-	13, // 25: defender.integration.store.v1.Present.device_problem:type_name -> defender.integration.v1.Problem
-	8,  // 26: defender.integration.store.v1.Present.asked:type_name -> defender.integration.store.v1.Served
-	15, // 27: defender.integration.store.v1.PairAt.pair:type_name -> defender.integration.v1.Pair
+	15, // 21: defender.integration.store.v1.Present.budget:type_name -> defender.integration.v1.BudgetLeft
+	10, // 22: defender.integration.store.v1.Present.covered_since:type_name -> google.protobuf.Timestamp
+	10, // 23: defender.integration.store.v1.Present.reading_back_to:type_name -> google.protobuf.Timestamp
+	10, // 24: defender.integration.store.v1.Present.looked_up_time:type_name -> google.protobuf.Timestamp
+	14, // 25: defender.integration.store.v1.Present.device_problem:type_name -> defender.integration.v1.Problem
+	9,  // 26: defender.integration.store.v1.Present.asked:type_name -> defender.integration.store.v1.Served
+	16, // 27: defender.integration.store.v1.PairAt.pair:type_name -> defender.integration.v1.Pair
 	28, // [28:28] is the sub-list for method output_type
 	28, // [28:28] is the sub-list for method input_type
 	28, // [28:28] is the sub-list for extension type_name
@@ -996,7 +1045,7 @@ func file_defender_integration_store_v1_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_defender_integration_store_v1_cluster_proto_rawDesc), len(file_defender_integration_store_v1_cluster_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -38,6 +38,7 @@ type Entry struct {
 	//	*Entry_Pair
 	//	*Entry_FailedClosing
 	//	*Entry_TelemetryAnswer
+	//	*Entry_TakeOver
 	Body          isEntry_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -132,6 +133,15 @@ func (x *Entry) GetTelemetryAnswer() *TelemetryAnswer {
 	return nil
 }
 
+func (x *Entry) GetTakeOver() *TakeOver {
+	if x != nil {
+		if x, ok := x.Body.(*Entry_TakeOver); ok {
+			return x.TakeOver
+		}
+	}
+	return nil
+}
+
 type isEntry_Body interface {
 	isEntry_Body()
 }
@@ -161,6 +171,11 @@ type Entry_TelemetryAnswer struct {
 	TelemetryAnswer *TelemetryAnswer `protobuf:"bytes,6,opt,name=telemetry_answer,json=telemetryAnswer,proto3,oneof"`
 }
 
+type Entry_TakeOver struct {
+	// That another server collects from here on.
+	TakeOver *TakeOver `protobuf:"bytes,7,opt,name=take_over,json=takeOver,proto3,oneof"`
+}
+
 func (*Entry_Revision) isEntry_Body() {}
 
 func (*Entry_DeviceFact) isEntry_Body() {}
@@ -170,6 +185,8 @@ func (*Entry_Pair) isEntry_Body() {}
 func (*Entry_FailedClosing) isEntry_Body() {}
 
 func (*Entry_TelemetryAnswer) isEntry_Body() {}
+
+func (*Entry_TakeOver) isEntry_Body() {}
 
 // Revision is one version of an alert.
 type Revision struct {
@@ -1243,7 +1260,7 @@ var File_defender_integration_store_v1_store_proto protoreflect.FileDescriptor
 
 const file_defender_integration_store_v1_store_proto_rawDesc = "" +
 	"\n" +
-	")defender/integration/store/v1/store.proto\x12\x1ddefender.integration.store.v1\x1a+defender/integration/store/v1/cluster.proto\x1a#defender/integration/v1/alert.proto\x1a$defender/integration/v1/device.proto\x1a)defender/integration/v1/integration.proto\x1a$defender/integration/v1/stream.proto\x1a'defender/integration/v1/telemetry.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd3\x03\n" +
+	")defender/integration/store/v1/store.proto\x12\x1ddefender.integration.store.v1\x1a+defender/integration/store/v1/cluster.proto\x1a#defender/integration/v1/alert.proto\x1a$defender/integration/v1/device.proto\x1a)defender/integration/v1/integration.proto\x1a$defender/integration/v1/stream.proto\x1a'defender/integration/v1/telemetry.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9b\x04\n" +
 	"\x05Entry\x129\n" +
 	"\n" +
 	"entry_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\tentryTime\x12E\n" +
@@ -1252,7 +1269,8 @@ const file_defender_integration_store_v1_store_proto_rawDesc = "" +
 	"deviceFact\x12>\n" +
 	"\x04pair\x18\x04 \x01(\v2(.defender.integration.store.v1.PairProofH\x00R\x04pair\x12U\n" +
 	"\x0efailed_closing\x18\x05 \x01(\v2,.defender.integration.store.v1.FailedClosingH\x00R\rfailedClosing\x12[\n" +
-	"\x10telemetry_answer\x18\x06 \x01(\v2..defender.integration.store.v1.TelemetryAnswerH\x00R\x0ftelemetryAnswerB\x06\n" +
+	"\x10telemetry_answer\x18\x06 \x01(\v2..defender.integration.store.v1.TelemetryAnswerH\x00R\x0ftelemetryAnswer\x12F\n" +
+	"\ttake_over\x18\a \x01(\v2'.defender.integration.store.v1.TakeOverH\x00R\btakeOverB\x06\n" +
 	"\x04body\"\x9c\x04\n" +
 	"\bRevision\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12!\n" +
@@ -1373,16 +1391,17 @@ var file_defender_integration_store_v1_store_proto_goTypes = []any{
 	(*Ledger_Block)(nil),          // 12: defender.integration.store.v1.Ledger.Block
 	(*ResumeToken_Binding)(nil),   // 13: defender.integration.store.v1.ResumeToken.Binding
 	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
-	(*v1.Alert)(nil),              // 15: defender.integration.v1.Alert
-	(*v1.Omission)(nil),           // 16: defender.integration.v1.Omission
-	(*durationpb.Duration)(nil),   // 17: google.protobuf.Duration
-	(*v1.Device)(nil),             // 18: defender.integration.v1.Device
-	(*v1.Pair)(nil),               // 19: defender.integration.v1.Pair
-	(*Served)(nil),                // 20: defender.integration.store.v1.Served
-	(v1.DeviceSource_Kind)(0),     // 21: defender.integration.v1.DeviceSource.Kind
-	(*v1.Problem)(nil),            // 22: defender.integration.v1.Problem
-	(*v1.Integration)(nil),        // 23: defender.integration.v1.Integration
-	(*v1.Telemetry)(nil),          // 24: defender.integration.v1.Telemetry
+	(*TakeOver)(nil),              // 15: defender.integration.store.v1.TakeOver
+	(*v1.Alert)(nil),              // 16: defender.integration.v1.Alert
+	(*v1.Omission)(nil),           // 17: defender.integration.v1.Omission
+	(*durationpb.Duration)(nil),   // 18: google.protobuf.Duration
+	(*v1.Device)(nil),             // 19: defender.integration.v1.Device
+	(*v1.Pair)(nil),               // 20: defender.integration.v1.Pair
+	(*Served)(nil),                // 21: defender.integration.store.v1.Served
+	(v1.DeviceSource_Kind)(0),     // 22: defender.integration.v1.DeviceSource.Kind
+	(*v1.Problem)(nil),            // 23: defender.integration.v1.Problem
+	(*v1.Integration)(nil),        // 24: defender.integration.v1.Integration
+	(*v1.Telemetry)(nil),          // 25: defender.integration.v1.Telemetry
 }
 var file_defender_integration_store_v1_store_proto_depIdxs = []int32{
 	14, // 0: defender.integration.store.v1.Entry.entry_time:type_name -> google.protobuf.Timestamp
@@ -1391,41 +1410,42 @@ var file_defender_integration_store_v1_store_proto_depIdxs = []int32{
 	3,  // 3: defender.integration.store.v1.Entry.pair:type_name -> defender.integration.store.v1.PairProof
 	5,  // 4: defender.integration.store.v1.Entry.failed_closing:type_name -> defender.integration.store.v1.FailedClosing
 	11, // 5: defender.integration.store.v1.Entry.telemetry_answer:type_name -> defender.integration.store.v1.TelemetryAnswer
-	14, // 6: defender.integration.store.v1.Revision.updated_time:type_name -> google.protobuf.Timestamp
-	14, // 7: defender.integration.store.v1.Revision.seen_time:type_name -> google.protobuf.Timestamp
-	14, // 8: defender.integration.store.v1.Revision.first_seen_time:type_name -> google.protobuf.Timestamp
-	15, // 9: defender.integration.store.v1.Revision.alert:type_name -> defender.integration.v1.Alert
-	16, // 10: defender.integration.store.v1.Revision.omission:type_name -> defender.integration.v1.Omission
-	17, // 11: defender.integration.store.v1.Revision.away:type_name -> google.protobuf.Duration
-	18, // 12: defender.integration.store.v1.DeviceFact.device:type_name -> defender.integration.v1.Device
-	14, // 13: defender.integration.store.v1.DeviceFact.looked_up_time:type_name -> google.protobuf.Timestamp
-	19, // 14: defender.integration.store.v1.PairProof.pair:type_name -> defender.integration.v1.Pair
-	4,  // 15: defender.integration.store.v1.PairProof.devices:type_name -> defender.integration.store.v1.DeviceLookup
-	20, // 16: defender.integration.store.v1.PairProof.served:type_name -> defender.integration.store.v1.Served
-	21, // 17: defender.integration.store.v1.DeviceLookup.kind:type_name -> defender.integration.v1.DeviceSource.Kind
-	14, // 18: defender.integration.store.v1.DeviceLookup.looked_up_time:type_name -> google.protobuf.Timestamp
-	22, // 19: defender.integration.store.v1.DeviceLookup.problem:type_name -> defender.integration.v1.Problem
-	14, // 20: defender.integration.store.v1.FailedClosing.since:type_name -> google.protobuf.Timestamp
-	14, // 21: defender.integration.store.v1.FailedClosing.due:type_name -> google.protobuf.Timestamp
-	22, // 22: defender.integration.store.v1.FailedClosing.problem:type_name -> defender.integration.v1.Problem
-	4,  // 23: defender.integration.store.v1.FailedClosing.devices:type_name -> defender.integration.store.v1.DeviceLookup
-	23, // 24: defender.integration.store.v1.Record.integration:type_name -> defender.integration.v1.Integration
-	14, // 25: defender.integration.store.v1.Checkpoint.floor_time:type_name -> google.protobuf.Timestamp
-	14, // 26: defender.integration.store.v1.Checkpoint.polled_since:type_name -> google.protobuf.Timestamp
-	14, // 27: defender.integration.store.v1.Checkpoint.polled_through:type_name -> google.protobuf.Timestamp
-	14, // 28: defender.integration.store.v1.Checkpoint.covered_since:type_name -> google.protobuf.Timestamp
-	17, // 29: defender.integration.store.v1.Checkpoint.clock:type_name -> google.protobuf.Duration
-	12, // 30: defender.integration.store.v1.Ledger.blocks:type_name -> defender.integration.store.v1.Ledger.Block
-	14, // 31: defender.integration.store.v1.ResumeToken.start_time:type_name -> google.protobuf.Timestamp
-	13, // 32: defender.integration.store.v1.ResumeToken.binding:type_name -> defender.integration.store.v1.ResumeToken.Binding
-	20, // 33: defender.integration.store.v1.ResumeToken.joined:type_name -> defender.integration.store.v1.Served
-	24, // 34: defender.integration.store.v1.TelemetryAnswer.telemetry:type_name -> defender.integration.v1.Telemetry
-	14, // 35: defender.integration.store.v1.Ledger.Block.time:type_name -> google.protobuf.Timestamp
-	36, // [36:36] is the sub-list for method output_type
-	36, // [36:36] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	15, // 6: defender.integration.store.v1.Entry.take_over:type_name -> defender.integration.store.v1.TakeOver
+	14, // 7: defender.integration.store.v1.Revision.updated_time:type_name -> google.protobuf.Timestamp
+	14, // 8: defender.integration.store.v1.Revision.seen_time:type_name -> google.protobuf.Timestamp
+	14, // 9: defender.integration.store.v1.Revision.first_seen_time:type_name -> google.protobuf.Timestamp
+	16, // 10: defender.integration.store.v1.Revision.alert:type_name -> defender.integration.v1.Alert
+	17, // 11: defender.integration.store.v1.Revision.omission:type_name -> defender.integration.v1.Omission
+	18, // 12: defender.integration.store.v1.Revision.away:type_name -> google.protobuf.Duration
+	19, // 13: defender.integration.store.v1.DeviceFact.device:type_name -> defender.integration.v1.Device
+	14, // 14: defender.integration.store.v1.DeviceFact.looked_up_time:type_name -> google.protobuf.Timestamp
+	20, // 15: defender.integration.store.v1.PairProof.pair:type_name -> defender.integration.v1.Pair
+	4,  // 16: defender.integration.store.v1.PairProof.devices:type_name -> defender.integration.store.v1.DeviceLookup
+	21, // 17: defender.integration.store.v1.PairProof.served:type_name -> defender.integration.store.v1.Served
+	22, // 18: defender.integration.store.v1.DeviceLookup.kind:type_name -> defender.integration.v1.DeviceSource.Kind
+	14, // 19: defender.integration.store.v1.DeviceLookup.looked_up_time:type_name -> google.protobuf.Timestamp
+	23, // 20: defender.integration.store.v1.DeviceLookup.problem:type_name -> defender.integration.v1.Problem
+	14, // 21: defender.integration.store.v1.FailedClosing.since:type_name -> google.protobuf.Timestamp
+	14, // 22: defender.integration.store.v1.FailedClosing.due:type_name -> google.protobuf.Timestamp
+	23, // 23: defender.integration.store.v1.FailedClosing.problem:type_name -> defender.integration.v1.Problem
+	4,  // 24: defender.integration.store.v1.FailedClosing.devices:type_name -> defender.integration.store.v1.DeviceLookup
+	24, // 25: defender.integration.store.v1.Record.integration:type_name -> defender.integration.v1.Integration
+	14, // 26: defender.integration.store.v1.Checkpoint.floor_time:type_name -> google.protobuf.Timestamp
+	14, // 27: defender.integration.store.v1.Checkpoint.polled_since:type_name -> google.protobuf.Timestamp
+	14, // 28: defender.integration.store.v1.Checkpoint.polled_through:type_name -> google.protobuf.Timestamp
+	14, // 29: defender.integration.store.v1.Checkpoint.covered_since:type_name -> google.protobuf.Timestamp
+	18, // 30: defender.integration.store.v1.Checkpoint.clock:type_name -> google.protobuf.Duration
+	12, // 31: defender.integration.store.v1.Ledger.blocks:type_name -> defender.integration.store.v1.Ledger.Block
+	14, // 32: defender.integration.store.v1.ResumeToken.start_time:type_name -> google.protobuf.Timestamp
+	13, // 33: defender.integration.store.v1.ResumeToken.binding:type_name -> defender.integration.store.v1.ResumeToken.Binding
+	21, // 34: defender.integration.store.v1.ResumeToken.joined:type_name -> defender.integration.store.v1.Served
+	25, // 35: defender.integration.store.v1.TelemetryAnswer.telemetry:type_name -> defender.integration.v1.Telemetry
+	14, // 36: defender.integration.store.v1.Ledger.Block.time:type_name -> google.protobuf.Timestamp
+	37, // [37:37] is the sub-list for method output_type
+	37, // [37:37] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_defender_integration_store_v1_store_proto_init() }
@@ -1440,6 +1460,7 @@ func file_defender_integration_store_v1_store_proto_init() {
 		(*Entry_Pair)(nil),
 		(*Entry_FailedClosing)(nil),
 		(*Entry_TelemetryAnswer)(nil),
+		(*Entry_TakeOver)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
