@@ -25,8 +25,8 @@ import (
 	"defender-integration/internal/announce"
 )
 
-// fleetServers is how many servers of the service share a cluster: what ACCEPTANCE_SERVERS says, else one.
-const fleetServers = 1
+// fleetServers is how many servers of the service share a cluster: what ACCEPTANCE_SERVERS says, else three.
+const fleetServers = 3
 
 // lease is how long a server of a fleet may be away before another does its work.
 const lease = 3 * time.Second

@@ -14,6 +14,7 @@ var advice = map[string]string{
 	"defender_integration_closings_waiting_streams":                "It grows with bounded streams that are open. High while `failures_total` grows: verdicts wait, at most for `--closing-limit`.",
 	"defender_integration_configuration_problems":                  "More than 0: files under `--integrations` cannot be applied, and what was applied before stays. The log names them; `validate` tells the same.",
 	"defender_integration_configuration_applied_timestamp_seconds": "Older than the last change of the files under `--integrations`, with problems above 0: see there.",
+	"defender_integration_connections_expelled_total":              "After a change of the client CA, or where callers let their certificates expire: each should come back with another. The log names them.",
 	"defender_integration_connections_unread_total":                "Callers hold streams open and do not read them. Look for the caller in the log, and at what it does between two events.",
 	"defender_integration_covered_since_timestamp_seconds":         "It jumps forward when Microsoft failed on alerts and they were passed over: verdicts about windows before it are CANNOT_JUDGE.",
 	"defender_integration_delivery_seconds":                        "More than a second: the machine has too little processor time for its streams, or callers read slowly (`outbox_blocked_streams`).",
@@ -53,6 +54,7 @@ var advice = map[string]string{
 	"defender_integration_streams":                        "catching_up for long: tokens are old, or the machine is slow. closing for long: no closing read succeeds. Fewer than the Director believes: it does not reconnect.",
 	"defender_integration_streams_unread_total":           "As `connections_unread_total`.",
 	"defender_integration_telemetry_questions_waiting":    "High for minutes: see `failures_total{operation=\"telemetry\"}`. Verdicts wait for `--hunting-limit` at most.",
+	"defender_integration_tls_handshakes_refused_total":   "Somebody shows no certificate, or one that the client CA does not verify; the log has from where and what it claims to be.",
 	"defender_integration_token_expiry_timestamp_seconds": "In the past: Entra gives no new token; the log has why, and TestConnectivity tells the remedy.",
 	"defender_integration_verdicts_total":                 "cannot_judge more than now and then: the events tell why for each Actor, mostly devices that are not known or not onboarded, or reads that fail.",
 }
