@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"google.golang.org/protobuf/reflect/protoreflect"
 
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 	"defender-integration/store"
@@ -163,7 +162,7 @@ func states() []integrationv1.IntegrationStatus_State {
 	var all []integrationv1.IntegrationStatus_State
 	for i := range values.Len() {
 		if n := values.Get(i).Number(); n != 0 {
-			all = append(all, integrationv1.IntegrationStatus_State(protoreflect.EnumNumber(n)))
+			all = append(all, integrationv1.IntegrationStatus_State(n))
 		}
 	}
 	return all

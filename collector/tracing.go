@@ -21,7 +21,7 @@ func (c *Collector) span(ctx context.Context, name string, links ...trace.Link) 
 	if c.options.Tracer == nil {
 		return ctx, noop.Span{}
 	}
-	return c.options.Tracer.Start(ctx, name, trace.WithLinks(links...), trace.WithAttributes(attribute.String("integration_id", c.id)))
+	return c.options.Tracer.Start(ctx, name, trace.WithLinks(links...), trace.WithAttributes(attribute.String("integration_id", c.id))) //nolint:spancheck // The caller ends it.
 }
 
 // traceMember remembers the span in whose context a stream joined, if there is one. The caller holds mu.

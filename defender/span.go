@@ -22,7 +22,7 @@ func StartSpan(ctx context.Context, name string, options ...trace.SpanStartOptio
 	if !parent.SpanContext().IsValid() {
 		return ctx, noop.Span{}
 	}
-	return parent.TracerProvider().Tracer("defender-integration/defender").Start(ctx, name, options...)
+	return parent.TracerProvider().Tracer("defender-integration/defender").Start(ctx, name, options...) //nolint:spancheck // The caller ends it.
 }
 
 // EndSpan ends a span, with the reason of an error where there is one.

@@ -1,14 +1,13 @@
 package server
 
 import (
-	"github.com/prometheus/client_golang/prometheus"
-
 	"context"
 	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/mem"

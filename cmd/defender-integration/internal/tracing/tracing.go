@@ -44,7 +44,7 @@ func Start(ctx context.Context, version string, logger *slog.Logger) (*Tracing, 
 	}
 	// The SDK has no other way to tell.
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
-		logger.Warn("spans could not be sent", "error", err)
+		logger.WarnContext(ctx, "spans could not be sent", "error", err)
 	}))
 	return &Tracing{trace.NewTracerProvider(trace.WithBatcher(exporter), trace.WithResource(about))}, nil
 }

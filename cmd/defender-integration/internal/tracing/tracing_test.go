@@ -1,7 +1,6 @@
 package tracing_test
 
 import (
-	"io"
 	"log/slog"
 	"strings"
 	"testing"
@@ -45,7 +44,7 @@ func TestWhatTheEnvironmentSays(t *testing.T) {
 			for _, v := range test.variables {
 				t.Setenv(v[0], v[1])
 			}
-			traces, err := tracing.Start(t.Context(), "v0", slog.New(slog.NewTextHandler(io.Discard, nil)))
+			traces, err := tracing.Start(t.Context(), "v0", slog.New(slog.DiscardHandler))
 			if (traces != nil) != test.on || (err != nil) != (test.fails != "") {
 				t.Fatalf("%v, %v", traces, err)
 			}
