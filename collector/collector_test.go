@@ -305,6 +305,43 @@ func TestClosingBringsTheLastReport(t *testing.T) {
 	})
 }
 
+// Closing reads are shared: at most one begins in an interval, however the streams that wait for one end.
+func TestClosingReadsKeepTheirInterval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		settings := collector.DefaultSettings()
+		b := newBench(t, settings)
+		defer b.stop()
+		now := time.Now()
+		var last time.Time
+		for i := range 100 {
+			member, _, err := b.collector().Join(t.Context(), [][]string{{"ws-one.contoso.test"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer member.Leave()
+			last = now.Add(10*time.Minute + time.Duration(i)*3*time.Second)
+			member.SetClosing(collector.Closing{Since: now.Add(-48*time.Hour - time.Duration(i)*time.Second), Due: last})
+		}
+		time.Sleep(20 * time.Minute)
+		synctest.Wait()
+		var through []time.Time
+		for _, p := range b.entries() {
+			if pair := p.Entry.GetPair().GetPair(); pair.GetDepth() == integrationv1.Pair_DEPTH_CLOSING {
+				through = append(through, pair.GetThrough().AsTime())
+			}
+		}
+		for i := 1; i < len(through); i++ {
+			// Through is whole seconds of Microsoft's clock.
+			if gap := through[i].Sub(through[i-1]); gap < settings.ClosingInterval-time.Second {
+				t.Errorf("a closing read began %s after the one before", gap)
+			}
+		}
+		if len(through) < 5 || len(through) > 15 || through[len(through)-1].Before(last) {
+			t.Errorf("closing reads through %v for streams that end through %v", through, last)
+		}
+	})
+}
+
 // A revision that is too large for an entry loses its raw bytes, then evidence, and says so.
 func TestTooLargeForAnEntry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
