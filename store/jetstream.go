@@ -47,6 +47,14 @@ type Options struct {
 	syncLater bool
 }
 
+// maxReading is how many records are read at one time. Each stream that begins reads one, and after a restart thousands begin at once: the
+// engine answers in turn, so that all else that is asked of it, readiness too, would wait behind them, and the last of them for longer than
+// it may. Who waits for room waits no longer than readingPatience: an engine that does not answer is told.
+const (
+	maxReading      = 32
+	readingPatience = 30 * time.Second
+)
+
 // JetStream is the store on NATS JetStream.
 //
 // A journal is a stream, named by the journal's uid and identity, so that what an old writer sends to a journal that was renewed
@@ -70,6 +78,8 @@ type JetStream struct {
 	tasks   sync.WaitGroup
 
 	recent *recent
+	// reading has room for as many records as may be read at one time.
+	reading chan struct{}
 	// framers has framers for Append, to be used again for whichever journal.
 	framers sync.Pool
 
@@ -105,6 +115,7 @@ func newJetStream(options Options) (*JetStream, error) {
 		options:  options,
 		logger:   cmp.Or(options.Logger, slog.New(slog.DiscardHandler)),
 		recent:   newRecent(),
+		reading:  make(chan struct{}, maxReading),
 		journals: make(map[string]*jetJournal),
 	}
 	s.closing, s.close = context.WithCancel(context.Background())

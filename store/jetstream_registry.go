@@ -33,9 +33,7 @@ func (s *JetStream) Record(ctx context.Context, id string) (*storev1.Record, uin
 	if checkKey(id) != nil {
 		return nil, 0, fmt.Errorf("record %q: %w", id, ErrNotFound)
 	}
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
-	stored, err := s.records.Get(ctx, id)
+	stored, err := s.readRecord(ctx, id)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return nil, 0, fmt.Errorf("record %s: %w", id, ErrNotFound)
 	}
@@ -44,6 +42,21 @@ func (s *JetStream) Record(ctx context.Context, id string) (*storev1.Record, uin
 	}
 	record, err := decodeRecord(id, stored.Value())
 	return record, stored.Revision(), err
+}
+
+// readRecord reads a record as it is stored, as soon as few enough others are being read.
+func (s *JetStream) readRecord(ctx context.Context, id string) (jetstream.KeyValueEntry, error) {
+	patient, done := context.WithTimeout(ctx, readingPatience)
+	defer done()
+	select {
+	case s.reading <- struct{}{}:
+		defer func() { <-s.reading }()
+	case <-patient.Done():
+		return nil, patient.Err()
+	}
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	return s.records.Get(ctx, id)
 }
 
 // Records implements Registry. A record that is deleted meanwhile is left out, so that fewer than limit can come although there

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"os"
@@ -83,4 +84,36 @@ func openURL(t testing.TB, url string) *JetStream {
 // logger writes to the test's log.
 func logger(t testing.TB) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), nil))
+}
+
+// However many records are asked for at once, the engine has few to answer at a time, and all are answered in the end.
+func TestFewRecordsAreReadAtOnce(t *testing.T) {
+	s := openDir(t, t.TempDir())
+	_, err := s.CreateRecord(t.Context(), record("contoso", "uid-1"))
+	must(t, err)
+	for range maxReading {
+		s.reading <- struct{}{}
+	}
+	const waiting = 1000
+	results := make(chan error, waiting)
+	for range waiting {
+		go func() {
+			_, _, err := s.Record(t.Context(), "contoso")
+			results <- err
+		}()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, _, err = s.Record(ctx, "contoso")
+	wantError(t, err, context.DeadlineExceeded)
+	if len(results) > 0 {
+		t.Fatalf("%d records were read while as many as may be were being read", len(results))
+	}
+	must(t, s.Ready(t.Context())) // Nothing waits behind them.
+	for range maxReading {
+		<-s.reading
+	}
+	for range waiting {
+		must(t, receive(t, results))
+	}
 }
