@@ -6,10 +6,12 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	middleware "github.com/grpc-ecosystem/go-grpc-middleware/v2"
 	"google.golang.org/grpc"
 
+	integrationv1 "defender-integration/gen/defender/integration/v1"
 	"defender-integration/server/failure"
 )
 
@@ -27,6 +29,9 @@ type openStream struct {
 	call *call
 	end  context.CancelCauseFunc
 }
+
+// requestLimit is how long the request of a stream may take to come once the stream is open.
+const requestLimit = 30 * time.Second
 
 func newOpenStreams() *openStreams { return &openStreams{set: make(map[*openStream]struct{})} }
 
@@ -85,12 +90,12 @@ func endable(open *openStreams) interceptor {
 			open.add(entry)
 			defer open.remove(entry)
 
-			wrapped := &middleware.WrappedServerStream{ServerStream: stream, WrappedContext: ctx}
+			wrapped := middleware.WrappedServerStream{ServerStream: stream, WrappedContext: ctx}
 			var err error
 			if info.IsClientStream {
-				err = interruptible(ctx, func() error { return handler(srv, wrapped) })
+				err = interruptible(ctx, func() error { return handler(srv, &wrapped) })
 			} else {
-				err = handler(srv, wrapped)
+				err = handler(srv, &requestStream{wrapped})
 			}
 			if ended, ok := errors.AsType[*failure.Error](context.Cause(ctx)); ok && err != nil {
 				return ended
@@ -100,11 +105,27 @@ func endable(open *openStreams) interceptor {
 	}
 }
 
-// interruptible runs a handler that may wait for its caller's next message, which no context interrupts, and returns as soon as
-// ctx ends. The handler's own wait ends right after: gRPC fails the receiving side of a stream that has its status.
-func interruptible(ctx context.Context, handler func() error) error {
+// requestStream is a stream with a single request, for which its handler waits no longer than it should, nor longer than its context
+// lasts. The handler itself needs no goroutine of its own for that, which each stream would hold for hours.
+type requestStream struct{ middleware.WrappedServerStream }
+
+// RecvMsg receives the request.
+func (s *requestStream) RecvMsg(message any) error {
+	ctx, cancel := context.WithTimeoutCause(s.WrappedContext, requestLimit, failure.New(
+		integrationv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "the request did not come within %s after its stream was opened", requestLimit))
+	defer cancel()
+	err := interruptible(ctx, func() error { return s.WrappedServerStream.RecvMsg(message) })
+	if late, ok := errors.AsType[*failure.Error](context.Cause(ctx)); ok && err != nil {
+		return late
+	}
+	return err
+}
+
+// interruptible runs what may wait for a caller's next message, which no context interrupts, and returns as soon as
+// ctx ends. The wait itself ends right after: gRPC fails the receiving side of a stream that has its status.
+func interruptible(ctx context.Context, wait func() error) error {
 	done := make(chan error, 1)
-	go func() { done <- handler() }()
+	go func() { done <- wait() }()
 	select {
 	case err := <-done:
 		return err

@@ -27,13 +27,15 @@ func limit(l *limiter) interceptor {
 			}
 			return handler(ctx, request)
 		},
-		stream: func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-			own, err := l.openStream(callerFrom(stream.Context()).name)
-			if err != nil {
-				return err
+		stream: func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+			limited := &limitedStream{ServerStream: stream, limiter: l}
+			defer limited.close()
+			if info.IsClientStream {
+				if err := limited.open(); err != nil {
+					return err
+				}
 			}
-			defer l.closeStream(own)
-			return handler(srv, &sizedStream{ServerStream: stream, limiter: l})
+			return handler(srv, limited)
 		},
 	}, func(method string) bool { return !isProbe(method) })
 }
@@ -47,16 +49,35 @@ func (l *limiter) sized(request any) error {
 	return nil
 }
 
-// sizedStream is a stream whose caller's messages have a limit.
-type sizedStream struct {
+// limitedStream is a stream that is counted, and whose caller's messages have a limit. One that has a single request is counted when that
+// has come, for only then is it known whether its caller may have it: who may not takes nothing away from those who may.
+type limitedStream struct {
 	grpc.ServerStream
 	limiter *limiter
+	// counted is with whom it is counted; nil before.
+	counted *taken
+}
+
+func (s *limitedStream) open() (err error) {
+	s.counted, err = s.limiter.openStream(callerFrom(s.Context()).name)
+	return err
+}
+
+func (s *limitedStream) close() {
+	if s.counted != nil {
+		s.limiter.closeStream(s.counted)
+	}
 }
 
 // RecvMsg receives a message that is not too large.
-func (s *sizedStream) RecvMsg(message any) error {
+func (s *limitedStream) RecvMsg(message any) error {
 	if err := s.ServerStream.RecvMsg(message); err != nil {
 		return err
+	}
+	if s.counted == nil {
+		if err := s.open(); err != nil {
+			return err
+		}
 	}
 	return s.limiter.sized(message)
 }

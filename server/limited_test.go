@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
@@ -236,5 +238,31 @@ func TestStreamsAreCountedWhateverEndsThem(t *testing.T) {
 		if (err == nil) != (i < allowed) {
 			t.Fatalf("stream %d: %v", i, err)
 		}
+	}
+}
+
+// A stream whose request has not come takes no place yet: who may call nothing could take all with such. It does not hold the end either.
+func TestStreamsWithoutARequestTakeNoPlace(t *testing.T) {
+	s, h := start(t, server.Options{Address: "127.0.0.1:0", Limits: server.Limits{Streams: 2}, PolicyFile: writePolicy(t, `
+rules:
+  - {identities: [local:bufconn], roles: [reader, operator], integrations: ["*"]}
+`)})
+	h.prepare(t, h.conn, "contoso")
+	stranger := dialed(t, tcp(s), insecure.NewCredentials())
+	for range 3 {
+		if _, err := stranger.NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true},
+			integrationv1.IntegrationService_StreamAlerts_FullMethodName); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the streams are open", func() bool {
+		return h.counter(t, "grpc_server_started_total", map[string]string{"grpc_method": "StreamAlerts"}) == 3
+	})
+	if err := streamOf("contoso").make(t.Context(), h.conn); err != nil {
+		t.Error(err)
+	}
+	began := time.Now()
+	if err := h.stop(); err != nil || time.Since(began) > 10*time.Second {
+		t.Errorf("it stopped after %s: %v", time.Since(began), err)
 	}
 }

@@ -138,7 +138,7 @@ func start(t *testing.T, options server.Options) (*server.Server, *harness) {
 		o.Address, o.UnixSocket, o.UnixSocketMode = options.Address, options.UnixSocket, options.UnixSocketMode
 		o.TLS, o.MetricsAddress, o.UnreadLimit = options.TLS, options.MetricsAddress, options.UnreadLimit
 		o.TLSMinVersion, o.PolicyFile, o.Insecure, o.NoReflection = options.TLSMinVersion, options.PolicyFile, options.Insecure, options.NoReflection
-		o.ReloadInterval, o.Clock = 5*time.Millisecond, options.Clock
+		o.ReloadInterval, o.Clock, o.Limits = 5*time.Millisecond, options.Clock, options.Limits
 	}, started: func(s *server.Server) { started = s }})
 	return started, h
 }
