@@ -9,13 +9,25 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
 
-// audit logs who called, what, and how it ended: of each call of an audited method, and of each call that was denied.
-func audit(logger *slog.Logger, table map[string]methodPolicy) interceptor {
+// audit logs who called, what, and how it ended: of each call of an audited method, and of each call that was denied. Of calls that were
+// denied, or beyond a limit, it logs no more of one caller than l lets it, and keeps the access log from telling of the others too.
+func audit(logger *slog.Logger, table map[string]methodPolicy, l *limiter) interceptor {
 	record := func(ctx context.Context, method string, err error) {
 		st := status.Convert(err)
+		reason := reasonOf(st)
 		denied := st.Code() == codes.PermissionDenied || st.Code() == codes.Unauthenticated
+		untold := 0
+		if denied || reason == integrationv1.ErrorReason_ERROR_REASON_CALLER_LIMIT.String() {
+			var ok bool
+			if untold, ok = l.tell(callerFrom(ctx).name); !ok {
+				callFrom(ctx).untold.Store(true)
+				return
+			}
+		}
 		if !denied && !table[method].audited {
 			return
 		}
@@ -28,8 +40,11 @@ func audit(logger *slog.Logger, table map[string]methodPolicy) interceptor {
 			slog.String("caller", callerFrom(ctx).name),
 			slog.String("code", st.Code().String()),
 		}
-		if reason := reasonOf(st); reason != "" {
+		if reason != "" {
 			attrs = append(attrs, slog.String("reason", reason))
+		}
+		if untold > 0 {
+			attrs = append(attrs, slog.Int("untold", untold))
 		}
 		logger.LogAttrs(ctx, level, "audit", attrs...)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"go.opentelemetry.io/otel/trace"
@@ -21,6 +22,8 @@ type call struct {
 	requestID string
 	// conn is the connection that it came over; nil where it did not come through a handshake of ours.
 	conn *connection
+	// untold says that the log does not tell how it ended.
+	untold atomic.Bool
 
 	mu            sync.Mutex
 	integrationID string

@@ -114,13 +114,13 @@ func (g *guard) recheck() {
 }
 
 // verify returns why a connection's certificate does not verify now, nil where it does, or where there is none. A connection that fails
-// is closed, once its calls have ended.
+// is closed, once its calls have ended, and so it has failed for good, though an authority comes back meanwhile.
 func (g *guard) verify(conn *connection, now time.Time) *failure.Error {
 	if len(conn.certificates) == 0 {
 		return nil
 	}
 	state, last := g.certificates.current.Load(), conn.verified.Load()
-	if last != nil && last.by == state && (last.failed != nil || now.Before(last.until)) {
+	if last != nil && (last.failed != nil || last.by == state && now.Before(last.until)) {
 		return last.failed
 	}
 	result := verifyCertificates(conn.certificates, state, now)
@@ -197,10 +197,15 @@ func (g *guard) grants(conn *connection) access.Grants {
 
 // allow returns why a call with this need is not allowed now, nil where it is.
 func (g *guard) allow(conn *connection, need need) *failure.Error {
-	if need.policy.callers != callersInRole {
+	grants := g.grants(conn)
+	switch {
+	case need.policy.callers == callersKnown && conn.identities[0] == access.Anonymous && !grants.AllowSome(access.All):
+		return failure.New(integrationv1.ErrorReason_ERROR_REASON_CALLER_NOT_ALLOWED,
+			"%s may not call %s: it is for callers of whom it is known who they are", access.Anonymous, need.method).
+			With("caller", access.Anonymous).With("method", need.method)
+	case need.policy.callers != callersInRole:
 		return nil
 	}
-	grants := g.grants(conn)
 	if need.policy.named && grants.Allow(need.policy.roles, need.integration) || !need.policy.named && grants.AllowSome(need.policy.roles) {
 		return nil
 	}

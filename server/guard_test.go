@@ -94,6 +94,12 @@ func TestACertificateIsHeldToItsExpiry(t *testing.T) {
 	if again := g.verify(conn, expires.Add(-time.Minute)); again != failed {
 		t.Errorf("asked again: %v", again)
 	}
+	// Also where the files change meanwhile: a call that was let in would break off when the connection is closed.
+	same := *g.certificates.current.Load()
+	g.certificates.current.Store(&same)
+	if again := g.verify(conn, expires.Add(-time.Minute)); again != failed {
+		t.Errorf("asked again after a change: %v", again)
+	}
 }
 
 // BenchmarkAdmit is what it costs a call to be held against certificates and policy, whose answers the connection keeps.

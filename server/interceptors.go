@@ -43,6 +43,7 @@ type chainInput struct {
 
 // chain is the one list of interceptors, the outermost first.
 func chain(in chainInput) []interceptor {
+	limiter := newLimiter(in.limits, in.metrics)
 	list := []interceptor{
 		// First, since every line of the log and every answer carries the request id.
 		identify(),
@@ -57,7 +58,7 @@ func chain(in chainInput) []interceptor {
 		// Around all that can refuse a call, so that refused calls are logged too. Probes are not.
 		only(accessLog(in.logger), func(method string) bool { return !in.policies[method].quiet }),
 		// Outside the translation, since it tells the code that the caller gets.
-		audit(in.logger, in.policies),
+		audit(in.logger, in.policies, limiter),
 		// Outside everything that returns errors of our own, so that no other text reaches a caller.
 		translate(in.logger, in.metrics),
 		// Outside the recovery, since it may run a handler in a goroutine of its own, where a panic must be caught too. A stream is
@@ -71,7 +72,7 @@ func chain(in chainInput) []interceptor {
 		enforce(in.guard, in.policies),
 		// Inside the policy, so that who may not call takes nothing away from those who may; before the validation, which costs more than
 		// to refuse.
-		limit(newLimiter(in.limits, in.metrics)),
+		limit(limiter),
 		// Last: a handler sees only requests that follow the rules. Only our own messages have any.
 		only(validateRequests(in.validator), isOurs),
 	}...)
@@ -102,9 +103,13 @@ func isOurs(method string) bool {
 	return len(method) > len(prefix) && method[:len(prefix)] == prefix
 }
 
-// accessLog logs each call when it ends: method, code, duration, peer; never a payload, which may hold secrets.
+// accessLog logs each call when it ends: method, code, duration, peer; never a payload, which may hold secrets. It tells of no call of which
+// audit found that its caller was refused too often.
 func accessLog(logger *slog.Logger) interceptor {
 	write := logging.LoggerFunc(func(ctx context.Context, level logging.Level, message string, fields ...any) {
+		if c := callFrom(ctx); c != nil && c.untold.Load() {
+			return
+		}
 		logger.Log(ctx, slog.Level(level), message, fields...) //nolint:sloglint // The middleware makes the message.
 	})
 	options := []logging.Option{

@@ -266,3 +266,30 @@ rules:
 		t.Errorf("it stopped after %s: %v", time.Since(began), err)
 	}
 }
+
+// However often a caller is refused, the log has a bounded number of lines, in the audit and beside it.
+func TestRefusedCallsDoNotFillTheLog(t *testing.T) {
+	const calls, most = 3000, 2000
+	s, h := start(t, server.Options{Address: "127.0.0.1:0", PolicyFile: writePolicy(t, `
+rules:
+  - {identities: [local:bufconn], roles: [reader, operator], integrations: ["*"]}
+`)})
+	stranger := integrationv1.NewIntegrationServiceClient(dialed(t, tcp(s), insecure.NewCredentials()))
+	var group sync.WaitGroup
+	for range 10 {
+		group.Go(func() {
+			for range calls / 10 {
+				_, err := stranger.ListEndpoints(t.Context(), &integrationv1.ListEndpointsRequest{})
+				if status.Code(err) != codes.PermissionDenied {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	audit, all := len(h.log.lines(`"msg":"audit"`, `"local:tcp"`)), len(h.log.lines(`"msg":"finished call"`))
+	untold := h.counter(t, "defender_integration_refused_untold_total", nil)
+	if audit > most || all > most || untold != float64(calls-audit) {
+		t.Errorf("of %d calls %d are audited, %d logged, and %v counted as untold", calls, audit, all, untold)
+	}
+}

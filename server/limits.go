@@ -109,6 +109,31 @@ type taken struct {
 	streams int
 	// calls has a token for each call that may be made; nil where there is no limit.
 	calls *rate.Limiter
+	// lines has a token for each refused call that the log tells of, untold is how many it did not tell of since.
+	lines  *rate.Limiter
+	untold int
+}
+
+// refusedTold and refusedAtOnce bound the lines of the log about one caller's refused calls, which cost it nothing: so many a second, and
+// so many at once.
+const (
+	refusedTold   = 10
+	refusedAtOnce = 1000
+)
+
+// tell says whether the log tells of a refused call of a caller, and how many it did not tell of before.
+func (l *limiter) tell(name string) (untold int, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	own := l.of(name, now)
+	if !own.lines.AllowN(now, 1) {
+		own.untold++
+		l.metrics.untold.Inc()
+		return 0, false
+	}
+	untold, own.untold = own.untold, 0
+	return untold, true
 }
 
 // leastCallers is how many callers are kept without looking whether they take anything.
@@ -122,15 +147,17 @@ func newLimiter(limits Limits, m *metrics) *limiter {
 
 // newTaken returns what somebody has taken who may make so many calls a second and has not come yet.
 func newTaken(callsPerSecond float64) *taken {
-	if callsPerSecond <= 0 {
-		return &taken{}
+	t := &taken{lines: rate.NewLimiter(refusedTold, refusedAtOnce)}
+	if callsPerSecond > 0 {
+		t.calls = rate.NewLimiter(rate.Limit(callsPerSecond), int(math.Ceil(callsPerSecond)))
 	}
-	return &taken{calls: rate.NewLimiter(rate.Limit(callsPerSecond), int(math.Ceil(callsPerSecond)))}
+	return t
 }
 
 // idle says whether nothing of it differs from what [newTaken] returns.
 func (t *taken) idle(now time.Time) bool {
-	return t.streams == 0 && (t.calls == nil || t.calls.TokensAt(now) >= float64(t.calls.Burst()))
+	full := func(bucket *rate.Limiter) bool { return bucket == nil || bucket.TokensAt(now) >= float64(bucket.Burst()) }
+	return t.streams == 0 && full(t.calls) && full(t.lines)
 }
 
 // of returns what a caller takes. Callers come and go without end, so those that take nothing are forgotten, whenever there are twice as

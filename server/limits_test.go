@@ -211,6 +211,30 @@ func TestCallersThatTakeNothingAreForgotten(t *testing.T) {
 	})
 }
 
+// A caller that is refused all the time does not fill the log, and takes no line from another.
+func TestTheLogTellsOfFewRefusedCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := limited(t, Limits{})
+		told, untold := 0, 0
+		for range 100 * refusedAtOnce {
+			if n, ok := l.tell("wild"); ok {
+				told, untold = told+1, untold+n
+			}
+			time.Sleep(100 * time.Microsecond)
+		}
+		if most := refusedAtOnce + 10*refusedTold; told > most || told < most-1 {
+			t.Errorf("in ten seconds %d lines tell of one caller", told)
+		}
+		if _, ok := l.tell("another"); !ok {
+			t.Error("another has no line")
+		}
+		time.Sleep(time.Second)
+		if n, ok := l.tell("wild"); !ok || told+untold+n != 100*refusedAtOnce {
+			t.Errorf("of %d calls %d are told, and %d counted", 100*refusedAtOnce, told, untold+n)
+		}
+	})
+}
+
 // Many at once take exactly what there is, and leave nothing behind.
 func TestManyAtOnceTakeNoMoreThanThereIs(t *testing.T) {
 	const each, all, callers, tries = 5, 17, 4, 200

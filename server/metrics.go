@@ -27,6 +27,8 @@ type metrics struct {
 	// streams is how many streams are open, refused counts what was refused since a limit was reached, by limit and scope.
 	streams prometheus.Gauge
 	refused *prometheus.CounterVec
+	// untold counts the refused calls that the log does not tell of, since their caller had too many.
+	untold prometheus.Counter
 	// failures counts the calls that failed, by method and by the reason that the caller is told.
 	failures *prometheus.CounterVec
 	// ready is 1 while calls can be served.
@@ -72,6 +74,8 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 			Name: "defender_integration_refused_total",
 			Help: "Calls, streams and requests that were refused since a limit (streams, calls, request_bytes) of one caller, or of all (server), was reached.",
 		}, []string{"limit", "scope"}),
+		untold: counter("defender_integration_refused_untold_total",
+			"Calls that were denied or beyond a limit, and that the log has no line of, since one caller had more than 10 a second of them."),
 		handshakes: counter("defender_integration_tls_handshakes_refused_total",
 			"TLS handshakes that failed: no client certificate, one that does not verify, or no TLS at all."),
 		expelled: counter("defender_integration_connections_expelled_total",
@@ -96,7 +100,7 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 	}
 	var errs []error
 	for _, one := range []prometheus.Collector{
-		m.calls, m.panics, m.unread, m.cut, m.failures, m.ready, m.waiting, m.blocked, m.streams, m.refused,
+		m.calls, m.panics, m.unread, m.cut, m.failures, m.ready, m.waiting, m.blocked, m.streams, m.refused, m.untold,
 		m.handshakes, m.expelled, m.reloads, m.reloadFailing, m.expiry,
 	} {
 		errs = append(errs, registry.Register(one))

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/reflection"
+	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
 
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 	"defender-integration/server/access"
@@ -120,6 +121,16 @@ func TestWhoIsOnThisMachine(t *testing.T) {
 			local := test.want != "anonymous"
 			if grants := (&guard{}).grants(conn); grants.AllowSome(access.All) != local || grants.Allow(access.Operator, "") != local {
 				t.Errorf("without a policy: %v", grants)
+			}
+			// Reflection is for those who are known, and for whom a policy gives something.
+			closed, reflect := &guard{insecure: true}, need{policy: policies()[reflectionv1.ServerReflection_ServerReflectionInfo_FullMethodName]}
+			policy, err := access.Parse([]byte("rules: [{identities: [uid:1], roles: [reader], integrations: [contoso]}]"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			closed.policy.Store(policy)
+			if failed := closed.allow(conn, reflect); (failed == nil) != local {
+				t.Errorf("reflection: %v", failed)
 			}
 			if grants := (&guard{insecure: true}).grants(conn); !grants.Allow(access.Operator, "") || !grants.Allow(access.Reader, "") {
 				t.Errorf("without a policy, insecurely: %v", grants)

@@ -523,6 +523,10 @@ func TestInsecure(t *testing.T) {
 					t.Errorf("over %s: %v", address, err)
 				}
 			}
+			// Whom nobody asked who they are learn what there is only where they may call something.
+			if err := describe(codes.OK).make(t.Context(), dialed(t, tcp(s), insecure.NewCredentials())); err != nil {
+				t.Error(err)
+			}
 			eventually(t, "it warns", func() bool { return len(h.log.lines(`"level":"WARN"`, "INSECURE", test.missing)) == 1 })
 		})
 	}

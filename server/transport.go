@@ -64,10 +64,10 @@ func (t *transport) refused(raw net.Conn, cause error) {
 	if !t.told.Allow() {
 		return
 	}
-	attrs := []slog.Attr{slog.String("peer", raw.RemoteAddr().String()), slog.String("cause", cause.Error())}
+	attrs := []slog.Attr{slog.String("peer", raw.RemoteAddr().String()), slog.String("cause", clip(cause.Error()))}
 	if bad, ok := errors.AsType[*tls.CertificateVerificationError](cause); ok && len(bad.UnverifiedCertificates) > 0 {
 		// Nobody vouches for it, but it helps to find who has the wrong certificate.
-		attrs = append(attrs, slog.String("claims", access.OfCertificate(bad.UnverifiedCertificates[0])[0]))
+		attrs = append(attrs, slog.String("claims", clip(access.OfCertificate(bad.UnverifiedCertificates[0])[0])))
 	}
 	t.logger.LogAttrs(context.Background(), slog.LevelWarn, "audit: a connection was refused at its TLS handshake", attrs...)
 }

@@ -49,6 +49,7 @@ var advice = map[string]string{
 	"defender_integration_store_restarts_total":          "Any: the disk was full or did not answer. See `store_disk_free_bytes` and the system's log.",
 	"defender_integration_refused_total": "A caller takes more than --max-streams-per-caller, --calls-per-second-per-caller or --max-request-bytes lets it (`scope` caller), or all together do (server). " +
 		"See docs/limits.md; it comes again when it is told to.",
+	"defender_integration_refused_untold_total":           "A caller is refused again and again, which the log tells in part; `refused_total` and `call_failures_total` count all.",
 	"defender_integration_streams_open":                   "Near `--max-streams`: further streams are refused. It counts reflection's too, unlike `streams`.",
 	"defender_integration_stream_events_total":            "`gap`: streams were overtaken by trimming, or begin before what is kept. None of `alert` for long: as `revisions_total`.",
 	"defender_integration_streams":                        "catching_up for long: tokens are old, or the machine is slow. closing for long: no closing read succeeds. Fewer than the Director believes: it does not reconnect.",
