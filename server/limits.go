@@ -156,7 +156,9 @@ func newTaken(callsPerSecond float64) *taken {
 
 // idle says whether nothing of it differs from what [newTaken] returns.
 func (t *taken) idle(now time.Time) bool {
-	full := func(bucket *rate.Limiter) bool { return bucket == nil || bucket.TokensAt(now) >= float64(bucket.Burst()) }
+	full := func(bucket *rate.Limiter) bool {
+		return bucket == nil || bucket.TokensAt(now) >= float64(bucket.Burst())
+	}
 	return t.streams == 0 && full(t.calls) && full(t.lines)
 }
 
