@@ -121,7 +121,9 @@ func TestResumeTokenRefusals(t *testing.T) {
 		invalid = integrationv1.ErrorReason_ERROR_REASON_RESUME_TOKEN_INVALID
 		foreign = integrationv1.ErrorReason_ERROR_REASON_RESUME_TOKEN_FOREIGN
 		wrong   = integrationv1.ErrorReason_ERROR_REASON_INVALID_REQUEST
-		works   = integrationv1.ErrorReason_ERROR_REASON_UNSPECIFIED
+		// A position beyond the end is one that the journal lost.
+		replaced = integrationv1.ErrorReason_ERROR_REASON_RESUME_TOKEN_JOURNAL_REPLACED
+		works    = integrationv1.ErrorReason_ERROR_REASON_UNSPECIFIED
 	)
 	unknown := protowire.AppendString(protowire.AppendTag(nil, 1000, protowire.BytesType), "of a later version")
 	// text changes the text of the token, token what is in it, request the request; each may be nil.
@@ -154,9 +156,9 @@ func TestResumeTokenRefusals(t *testing.T) {
 		"no format":        {token: func(r *storev1.ResumeToken) { r.Format = 0 }, reason: invalid, words: "it is of another version of this service"},
 		"an unknown field": {token: func(r *storev1.ResumeToken) { r.ProtoReflect().SetUnknown(unknown) }, reason: invalid, words: "another version"},
 		"no position":      {token: func(r *storev1.ResumeToken) { r.Sequence, r.Ordinal = 0, 1 }, reason: invalid, words: "it is damaged"},
-		"beyond the end":   {token: func(r *storev1.ResumeToken) { r.Sequence = 1000 }, reason: invalid, words: "has not reached"},
-		"far beyond it":    {token: func(r *storev1.ResumeToken) { r.Sequence = math.MaxUint64 }, reason: invalid, words: "has not reached"},
-		"begun beyond it":  {token: func(r *storev1.ResumeToken) { r.StartSequence = 1000 }, reason: invalid, words: "has not reached"},
+		"beyond the end":   {token: func(r *storev1.ResumeToken) { r.Sequence = 1000 }, reason: replaced, words: "the journal was replaced"},
+		"far beyond it":    {token: func(r *storev1.ResumeToken) { r.Sequence = math.MaxUint64 }, reason: replaced, words: "the journal was replaced"},
+		"begun beyond it":  {token: func(r *storev1.ResumeToken) { r.StartSequence = 1000 }, reason: replaced, words: "the journal was replaced"},
 		"no start": {
 			token:   func(r *storev1.ResumeToken) { r.StartTime = nil },
 			request: func(r *integrationv1.StreamAlertsRequest) { r.Window = nil }, reason: invalid, words: "it is damaged",
@@ -211,7 +213,11 @@ func TestResumeTokenRefusals(t *testing.T) {
 				continue
 			}
 			t.Log(name)
-			info := wantFailure(t, err, codes.InvalidArgument, test.reason, test.words)
+			code := codes.InvalidArgument
+			if test.reason == replaced {
+				code = codes.OutOfRange
+			}
+			info := wantFailure(t, err, code, test.reason, test.words)
 			if test.reason == foreign && !strings.HasSuffix(test.words, " "+info.GetMetadata()["differs"]) && info.GetMetadata()["differs"] != "wait, tolerance, on_time or min_confidence" {
 				t.Errorf("%s: metadata %v", name, info.GetMetadata())
 			}

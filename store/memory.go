@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -73,6 +74,20 @@ func newMemoryOn(data *memoryData) *Memory {
 // was started again.
 func (m *Memory) Peer() *Memory {
 	return newMemoryOn(m.data)
+}
+
+// Backup returns a store on a copy of what is stored now, as a backup of a data directory is that is put back. Records and journals are
+// in it.
+func (m *Memory) Backup() *Memory {
+	d := m.data
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	copied := NewMemory()
+	copied.data.revision, copied.data.records = d.revision, maps.Clone(d.records)
+	for uid, log := range d.logs {
+		copied.data.logs[uid] = &memoryLog{saved: log.saved, revision: log.revision, first: log.first, entries: slices.Clone(log.entries)}
+	}
+	return copied
 }
 
 // SetUnavailable makes every call on this store, Close and waiting apart, fail with ErrUnavailable, or ends that.

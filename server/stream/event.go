@@ -90,6 +90,7 @@ func (s *session) updateEvent(rev *storev1.Revision, matches []*integrationv1.Ac
 func (s *session) tokenAt(at position, completed *integrationv1.CompletedEvent) string {
 	t := proto.CloneOf(s.token)
 	t.Sequence, t.Ordinal, t.Completed = at.sequence, at.ordinal, completed != nil
+	t.NewestEntry = uint64(s.feed.newest.Load())
 	if completed != nil {
 		t.Verdicts, t.JudgedSequence = packVerdicts(completed.GetVerdicts()), at.sequence
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	storev1 "defender-integration/gen/defender/integration/store/v1"
@@ -31,6 +32,9 @@ type feed struct {
 	started  chan struct{} // closed when the feed has read the journal for the first time
 	done     chan struct{} // closed when the feed has ended; err says why
 	err      error
+
+	// newest is when the newest entry was made that was read, in nanoseconds since 1970.
+	newest atomic.Int64
 
 	mu       sync.RWMutex
 	first    uint64        // the first entry that is still there
@@ -199,6 +203,8 @@ func (f *feed) add(p store.Positioned) {
 			answered = (*[16]byte)(id)
 		}
 	}
+	// Before the position can be that of a token. Entries come in the order of their positions, and clocks may go back.
+	f.newest.Store(max(f.newest.Load(), madeAt(p.Entry)))
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.last = p.Sequence
@@ -236,6 +242,14 @@ func (f *feed) add(p store.Positioned) {
 	for s := range f.every {
 		s.wakeUp()
 	}
+}
+
+// madeAt returns when an entry was made, in nanoseconds since 1970; 0 where it does not say.
+func madeAt(entry *storev1.Entry) int64 {
+	if entry.GetEntryTime() == nil {
+		return 0
+	}
+	return entry.GetEntryTime().AsTime().UnixNano()
 }
 
 func (s *subscriber) wakeUp() {

@@ -237,6 +237,10 @@ func (s *Streams) begin(
 		}
 		return session, nil
 	}
+	wentBack, err := f.wentBack(ctx, token)
+	if err != nil {
+		return nil, err
+	}
 	if token.GetCompleted() {
 		// The same window is judged again, by a read that is made from now on: what was read meanwhile rests on devices as they were then.
 		token = proto.CloneOf(token)
@@ -245,15 +249,14 @@ func (s *Streams) begin(
 	oldest := proto.CloneOf(token)
 	oldest.Uid, oldest.Identity, oldest.Completed = uid, f.identity, false
 	oldest.Sequence, oldest.Ordinal = first-1, wholeEntry
+	oldest.NewestEntry = uint64(f.newest.Load())
 	end := max(last, checkpoint.GetLastSequence())
 	switch {
-	case token.GetUid() != uid || token.GetIdentity() != f.identity:
+	case token.GetUid() != uid, token.GetIdentity() != f.identity, wentBack, token.GetSequence() > end, token.GetStartSequence() > end:
 		if oldest.StartSequence, oldest.JudgedSequence = first-1, 0; token.GetCompleted() {
 			oldest.StartSequence = checkpoint.GetLastSequence()
 		}
 		return nil, replaced(oldest)
-	case token.GetSequence() > end, token.GetStartSequence() > end:
-		return nil, invalidToken("it names a position that the journal has not reached")
 	case token.GetSequence()+1 < first, token.GetSequence() < first && token.GetOrdinal() != wholeEntry:
 		return nil, failure.New(integrationv1.ErrorReason_ERROR_REASON_RESUME_TOKEN_EXPIRED,
 			"what came after resume_token is no longer kept (the journal reaches back to what was last updated at %s); resume with "+
@@ -273,10 +276,27 @@ func (s *Streams) begin(
 	return session, nil
 }
 
+// wentBack says whether a token of the journal's identity is one of a state that the journal has lost: it was put back to an earlier one,
+// such as by a backup, and gave the same positions again to other entries. Those were made later than all that was read when the token
+// was given. Where the positions are those of entries from before, which both states share, the token is good in both. That a position
+// lies beyond the journal's end is for the caller to see.
+func (f *feed) wentBack(ctx context.Context, token *storev1.ResumeToken) (bool, error) {
+	at := max(token.GetSequence(), token.GetStartSequence(), token.GetJudgedSequence())
+	first, last, _ := f.bounds()
+	if token.GetNewestEntry() == 0 || token.GetIdentity() != f.identity || at < first || at > last {
+		return false, nil
+	}
+	p, err := f.entry(ctx, at)
+	if errors.Is(err, store.ErrTrimmed) {
+		return false, nil
+	}
+	return err == nil && uint64(madeAt(p.Entry)) > token.GetNewestEntry(), err
+}
+
 // replaced refuses a token of a journal that is no more.
 func replaced(oldest *storev1.ResumeToken) error {
 	return failure.New(integrationv1.ErrorReason_ERROR_REASON_RESUME_TOKEN_JOURNAL_REPLACED,
-		"the journal was replaced: the integration was registered again, or its journal was damaged or lost; resume with the "+
+		"the journal was replaced: the integration was registered again, or its journal was damaged, lost or put back; resume with the "+
 			"oldest token that works, which may repeat what was sent before, or begin anew").
 		With("oldest_resume_token", encodeToken(oldest))
 }

@@ -955,7 +955,11 @@ type ResumeToken struct {
 	// The sequence of the entry by which that was completed.
 	JudgedSequence uint64 `protobuf:"varint,12,opt,name=judged_sequence,json=judgedSequence,proto3" json:"judged_sequence,omitempty"`
 	// As what the stream took part on servers that share a store, the last times: a pair that serves one of these may complete it.
-	Joined        []*Served `protobuf:"bytes,13,rep,name=joined,proto3" json:"joined,omitempty"`
+	Joined []*Served `protobuf:"bytes,13,rep,name=joined,proto3" json:"joined,omitempty"`
+	// When the newest entry was made that this service had read when it gave the token, in nanoseconds since 1970: no entry at a position
+	// of the token is newer. Where one is, the journal was put back to an earlier state and has grown again since. 0 in tokens of versions
+	// that did not tell it.
+	NewestEntry   uint64 `protobuf:"fixed64,14,opt,name=newest_entry,json=newestEntry,proto3" json:"newest_entry,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1079,6 +1083,13 @@ func (x *ResumeToken) GetJoined() []*Served {
 		return x.Joined
 	}
 	return nil
+}
+
+func (x *ResumeToken) GetNewestEntry() uint64 {
+	if x != nil {
+		return x.NewestEntry
+	}
+	return 0
 }
 
 // TelemetryAnswer is what telemetry holds of the attack on one Actor, or why it could not be asked.
@@ -1333,7 +1344,7 @@ const file_defender_integration_store_v1_store_proto_rawDesc = "" +
 	"\x06blocks\x18\x02 \x03(\v2+.defender.integration.store.v1.Ledger.BlockR\x06blocks\x1aM\n" +
 	"\x05Block\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
-	"\x05calls\x18\x02 \x01(\x03R\x05calls\"\xdd\x04\n" +
+	"\x05calls\x18\x02 \x01(\x03R\x05calls\"\x80\x05\n" +
 	"\vResumeToken\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x10\n" +
 	"\x03uid\x18\x02 \x01(\tR\x03uid\x12\x1a\n" +
@@ -1349,7 +1360,8 @@ const file_defender_integration_store_v1_store_proto_rawDesc = "" +
 	" \x01(\tR\rintegrationId\x12\x1a\n" +
 	"\bverdicts\x18\v \x01(\fR\bverdicts\x12'\n" +
 	"\x0fjudged_sequence\x18\f \x01(\x04R\x0ejudgedSequence\x12=\n" +
-	"\x06joined\x18\r \x03(\v2%.defender.integration.store.v1.ServedR\x06joined\x1aY\n" +
+	"\x06joined\x18\r \x03(\v2%.defender.integration.store.v1.ServedR\x06joined\x12!\n" +
+	"\fnewest_entry\x18\x0e \x01(\x06R\vnewestEntry\x1aY\n" +
 	"\aBinding\x12\x16\n" +
 	"\x06actors\x18\x01 \x01(\fR\x06actors\x12\x16\n" +
 	"\x06window\x18\x02 \x01(\fR\x06window\x12\x1e\n" +
