@@ -419,6 +419,12 @@ func (r *fullRun) serveAgain(ids, flags []string) {
 	r.add("the metrics of the program", r.fetch("http://"+addresses["serving metrics"]+"/metrics"))
 	p.Stop(t)
 	r.add("the output of serve", []byte(p.Output()))
+	// What the program had not sent yet is sent before it ends. A run that traced nothing would have been searched for nothing.
+	for _, span := range []string{"IntegrationService/StreamAlerts", "IntegrationService/TestConnectivity", "ask for a token", "call "} {
+		if !bytes.Contains(r.traces.bytes(), []byte(span)) {
+			t.Errorf("no trace of %q came, in %d bytes", span, len(r.traces.bytes()))
+		}
+	}
 }
 
 // search searches all that the run left, and prints what that was.
