@@ -48,7 +48,7 @@ func (d *decoder) message(node *yaml.Node, into protoreflect.Message, path strin
 			field = fields.ByTextName(key.Value)
 		}
 		if field == nil {
-			d.wrong(key, path, fmt.Sprintf("there is no field %q", key.Value))
+			d.wrong(key, path, unknown(key.Value, path, fields))
 			continue
 		}
 		at := strings.TrimPrefix(path+"."+string(field.Name()), ".")
@@ -68,6 +68,18 @@ func (d *decoder) message(node *yaml.Node, into protoreflect.Message, path strin
 		}
 		d.lines[at] = key.Line
 	}
+}
+
+// unknown tells of a field that there is not. Inside of another, what stands in its place may be a secret, as in {SECRET}, and is not quoted.
+func unknown(name, path string, fields protoreflect.FieldDescriptors) string {
+	if path == "" {
+		return fmt.Sprintf("there is no field %q", name)
+	}
+	var names []string
+	for i := range fields.Len() {
+		names = append(names, string(fields.Get(i).Name()))
+	}
+	return "there is no such field; there are " + strings.Join(names, ", ")
 }
 
 // field decodes the value of a field. As in protojson, null leaves it unset.
