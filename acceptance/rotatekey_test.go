@@ -1,6 +1,8 @@
 package acceptance_test
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -9,10 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/grpc"
-
 	"defender-integration/acceptance/process"
-	"defender-integration/defender/defendertest"
+	storev1 "defender-integration/gen/defender/integration/store/v1"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 	"defender-integration/internal/announce"
 	"defender-integration/store"
@@ -26,25 +26,19 @@ var sealedIDs = []string{"contoso", "fabrikam", "tailspin"}
 // the next call goes on from there.
 func TestRotateKeyIsKilled(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, service(t))
-	h.registerSealed(t)
-	keyFile := filepath.Join(h.dir, "data", "sealing.key")
-	before, err := os.ReadFile(keyFile)
+	s := newSealed(t)
+	before, err := os.ReadFile(s.keyFile)
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.wantSealed(t, keyFile)
+	s.want(t)
 
 	var killed []string
 	for step := 0; ; step++ {
-		l := startAnnouncing(t, func(files []*os.File) *process.Process {
-			return process.Start(t, process.Command{
-				Path: announcing(t), Args: []string{"rotate-key", "--data-dir", filepath.Join(h.dir, "data")}, Files: files,
-			})
-		})
+		l := s.rotate(t)
 		point := l.untilSecond(t, step == 0)
 		l.Kill()
-		h.wantSealed(t, keyFile)
+		s.want(t)
 		if point == "" {
 			if l.Err() != nil || !strings.Contains(l.Stdout(), "1 old keys were dropped") {
 				t.Fatalf("the last call ended with %v:\n%s", l.Err(), l.Output())
@@ -58,36 +52,40 @@ func TestRotateKeyIsKilled(t *testing.T) {
 	if want := 2 + len(sealedIDs) + 1 + 1; len(killed) != want {
 		t.Errorf("it was killed %d times, want %d", len(killed), want)
 	}
-	after, err := os.ReadFile(keyFile)
+	after, err := os.ReadFile(s.keyFile)
 	if err != nil || string(after) == string(before) || strings.Count(string(after), `"keyId"`) != 1 {
 		t.Errorf("the key file has %d bytes, and had %d, %v", len(after), len(before), err)
 	}
-	if left, err := filepath.Glob(filepath.Join(h.dir, "data", ".key-*")); err != nil || len(left) > 0 {
+	if left, err := filepath.Glob(filepath.Join(s.dir, ".sealing.key*")); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
 
-	// The old key opens nothing any more, and says so.
-	if err := os.WriteFile(keyFile, before, 0o600); err != nil {
+	// While another process has the data, the key is not changed.
+	opened := s.open(t)
+	// The old key opens nothing any more.
+	old := filepath.Join(t.TempDir(), "old.key")
+	if err := os.WriteFile(old, before, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	server := h.serve(t, nil)
-	server.WaitFor(t, "a word about the key", func(output string) bool {
-		return strings.Contains(output, "the sealing key is another than the one the secrets were sealed with")
-	})
-	<-server.Done()
-	if err := os.WriteFile(keyFile, after, 0o600); err != nil {
+	sealer, err := store.OpenSealer(old, false)
+	if err != nil {
 		t.Fatal(err)
 	}
-	// While a server runs on the data, the key is not changed.
-	server = h.serve(t, nil)
-	listening(t, server, "unix")
-	refused := process.Start(t, process.Command{Path: h.program, Args: []string{"rotate-key", "--data-dir", filepath.Join(h.dir, "data")}})
+	if _, err := sealer.CheckKey(t.Context(), opened); !errors.Is(err, store.ErrKey) {
+		t.Errorf("with the old key: %v", err)
+	}
+	refused := s.rotate(t)
 	refused.WaitFor(t, "the refusal", func(output string) bool { return strings.Contains(output, "is in use by process") })
 	<-refused.Done()
 	if refused.Err() == nil {
-		t.Error("the key was changed below a server")
+		t.Error("the key was changed below another process")
 	}
-	server.Stop(t)
+	if err := opened.Close(); err != nil {
+		t.Error(err)
+	}
+	if now, err := os.ReadFile(s.keyFile); err != nil || !bytes.Equal(now, after) {
+		t.Errorf("the key file is another, %v", err)
+	}
 }
 
 // untilSecond lets the program pass its first point and waits until it is at the second, or, where first is set, at the first. It returns
@@ -112,37 +110,65 @@ func (l *life) untilSecond(t *testing.T, first bool) string {
 	}
 }
 
-// registerSealed registers integrations with a secret each, which are paused, and stops the service.
-func (h *house) registerSealed(t *testing.T) {
+// sealedData is a data directory with integrations whose secrets are sealed.
+type sealedData struct{ dir, keyFile string }
+
+func newSealed(t *testing.T) sealedData {
 	t.Helper()
-	server := h.serve(t, nil)
-	c := h.connect(t)
+	dir := filepath.Join(t.TempDir(), "data")
+	s := sealedData{dir: dir, keyFile: filepath.Join(dir, "sealing.key")}
+	opened := s.open(t)
+	sealer, err := store.OpenSealer(s.keyFile, true)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, id := range sealedIDs {
-		_, err := c.Service().RegisterIntegration(t.Context(), &integrationv1.RegisterIntegrationRequest{Integration: &integrationv1.Integration{
-			IntegrationId: id, TenantId: defendertest.RunTenantID, Paused: true,
-			Authentication: &integrationv1.Authentication{
-				ClientId:   defendertest.RunAppID,
-				Credential: &integrationv1.Authentication_ClientSecret{ClientSecret: &integrationv1.ClientSecret{Value: "secret of " + id}},
-			},
-		}}, grpc.WaitForReady(true))
+		sealed, err := sealer.Seal(&storev1.Secrets{ClientSecret: "secret of " + id}, "uid-"+id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = opened.CreateRecord(t.Context(), &storev1.Record{
+			Format: 1, Uid: "uid-" + id, SealedSecrets: sealed, Integration: &integrationv1.Integration{IntegrationId: id},
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	server.Stop(t)
+	// The mark of the key is made.
+	if unopened, err := sealer.CheckKey(t.Context(), opened); err != nil || len(unopened) > 0 {
+		t.Fatalf("%v are not opened, %v", unopened, err)
+	}
+	if err := opened.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
-// wantSealed checks that the key file opens every secret, and that each is what it was.
-func (h *house) wantSealed(t *testing.T, keyFile string) {
+// rotate starts `rotate-key`.
+func (s sealedData) rotate(t *testing.T) *life {
 	t.Helper()
-	sealer, err := store.OpenSealer(keyFile, false)
+	return startAnnouncing(t, func(files []*os.File) *process.Process {
+		return process.Start(t, process.Command{Path: announcing(t), Args: []string{"rotate-key", "--data-dir", s.dir}, Files: files})
+	})
+}
+
+func (s sealedData) open(t *testing.T) *store.JetStream {
+	t.Helper()
+	opened, err := store.OpenJetStream(t.Context(), store.Options{Dir: s.dir, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	opened, err := store.OpenJetStream(t.Context(), store.Options{Dir: filepath.Join(h.dir, "data"), Logger: slog.New(slog.DiscardHandler)})
+	return opened
+}
+
+// want checks that the key file opens every secret, and that each is what it was.
+func (s sealedData) want(t *testing.T) {
+	t.Helper()
+	sealer, err := store.OpenSealer(s.keyFile, false)
 	if err != nil {
 		t.Fatal(err)
 	}
+	opened := s.open(t)
 	defer func() {
 		if err := opened.Close(); err != nil {
 			t.Error(err)

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/tink-crypto/tink-go/v2/aead"
@@ -83,6 +84,9 @@ func replaceKeys(path string, handle *keyset.Handle) error {
 		return err
 	}
 	written, err := writeKeys(path, handle)
+	if err == nil {
+		err = keepOwner(path, written)
+	}
 	if err != nil {
 		return err
 	}
@@ -93,8 +97,25 @@ func replaceKeys(path string, handle *keyset.Handle) error {
 	return syncDir(filepath.Dir(path))
 }
 
-// temporary begins the names of files that keys are written to before they are in place.
-const temporary = ".key-"
+// keepOwner gives the file that was written owner, group and mode of the one in whose place it is put: who rotates as root must not leave
+// a key that the service cannot read any more. Where it cannot, it removes the file.
+func keepOwner(path, written string) error {
+	before, err := os.Stat(path)
+	if err != nil {
+		return errors.Join(err, os.Remove(written))
+	}
+	owner, known := before.Sys().(*syscall.Stat_t)
+	if known && (int(owner.Uid) != os.Geteuid() || int(owner.Gid) != os.Getegid()) {
+		err = os.Chown(written, int(owner.Uid), int(owner.Gid))
+	}
+	if err = errors.Join(err, os.Chmod(written, before.Mode().Perm())); err != nil {
+		return errors.Join(fmt.Errorf("keep the owner and mode of %s: %w", path, err), os.Remove(written))
+	}
+	return nil
+}
+
+// temporary begins the names of files that keys are written to before they are in place. Nothing else beside a key file is called so.
+func temporary(path string) string { return "." + filepath.Base(path) + ".new-" }
 
 // writeKeys writes keys to a file of their own beside path, with mode 0600 and durable, and returns its name.
 func writeKeys(path string, handle *keyset.Handle) (written string, err error) {
@@ -102,7 +123,7 @@ func writeKeys(path string, handle *keyset.Handle) (written string, err error) {
 	if err := insecurecleartextkeyset.Write(handle, keyset.NewJSONWriter(&content)); err != nil {
 		return "", err
 	}
-	file, err := os.CreateTemp(filepath.Dir(path), temporary+"*") // With mode 0600.
+	file, err := os.CreateTemp(filepath.Dir(path), temporary(path)+"*") // With mode 0600.
 	if err != nil {
 		return "", err
 	}
@@ -116,13 +137,17 @@ func writeKeys(path string, handle *keyset.Handle) (written string, err error) {
 // removeLeft removes what processes that were killed left beside a key file. A start that makes its first key just now would lose it, and
 // say so.
 func removeLeft(path string) error {
-	left, err := filepath.Glob(filepath.Join(filepath.Dir(path), temporary+"*"))
+	// No pattern: the folder's name could hold what is one.
+	entries, err := os.ReadDir(filepath.Dir(path))
 	if err != nil {
 		return err
 	}
 	var errs []error
-	for _, name := range left {
-		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	for _, entry := range entries {
+		if !strings.HasPrefix(entry.Name(), temporary(path)) {
+			continue
+		}
+		if err := os.Remove(filepath.Join(filepath.Dir(path), entry.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}
 	}

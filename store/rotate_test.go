@@ -168,7 +168,7 @@ func TestRotateKey(t *testing.T) {
 	if info.Mode().Perm() != 0o600 {
 		t.Errorf("the key file has mode %o", info.Mode().Perm())
 	}
-	if left, err := filepath.Glob(filepath.Join(filepath.Dir(h.path), temporary+"*")); err != nil || len(left) > 0 {
+	if left, err := filepath.Glob(filepath.Join(filepath.Dir(h.path), ".sealing.key*")); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
 }

@@ -119,7 +119,7 @@ func TestSealersMakeOneKey(t *testing.T) {
 		_, err := sealer.Open(sealed, "uid")
 		must(t, err)
 	}
-	if left, err := filepath.Glob(filepath.Join(filepath.Dir(path), ".key-*")); err != nil || len(left) > 0 {
+	if left, err := filepath.Glob(filepath.Join(filepath.Dir(path), ".*")); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
 }
