@@ -92,6 +92,9 @@ func (g *guard) admit(ctx context.Context, method string, policy methodPolicy, r
 	if failed := g.allow(c.conn, need); failed != nil {
 		return failed
 	}
+	if failed := ownCredentials(g.grants(c.conn), c.conn.identities[0], need, request); failed != nil {
+		return failed
+	}
 	c.hold(g.grants(c.conn))
 	return nil
 }

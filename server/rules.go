@@ -116,25 +116,16 @@ func checkPolling(settings *integrationv1.Integration) error {
 // checkReferences returns a failure where a file is named that cannot be one of the folder for secrets, or an environment variable that
 // the operator did not list. Whether it is there is told when it is used.
 func (r Rules) checkReferences(settings *integrationv1.Integration) error {
-	a, proxy := settings.GetAuthentication(), settings.GetProxy()
-	for _, reference := range []struct {
-		field, name string
-		check       func(name string) error
-	}{
-		{"authentication.client_secret.file", a.GetClientSecret().GetFile(), r.CheckFile},
-		{"authentication.client_secret.env_variable", a.GetClientSecret().GetEnvVariable(), r.CheckVariable},
-		{"authentication.client_certificate.file", a.GetClientCertificate().GetFile(), r.CheckFile},
-		{"authentication.client_certificate.env_variable", a.GetClientCertificate().GetEnvVariable(), r.CheckVariable},
-		{"authentication.workload_identity.token_file", a.GetWorkloadIdentity().GetTokenFile(), r.CheckFile},
-		{"proxy.password_file", proxy.GetPasswordFile(), r.CheckFile},
-		{"proxy.password_env_variable", proxy.GetPasswordEnvVariable(), r.CheckVariable},
-		{"trust.ca_file", settings.GetTrust().GetCaFile(), r.CheckFile},
-	} {
-		if reference.name == "" {
+	for _, named := range references(settings) {
+		if named.name == "" {
 			continue
 		}
-		if err := reference.check(reference.name); err != nil {
-			return failure.Invalid("integration."+reference.field, "%s", err)
+		check := r.CheckFile
+		if named.variable {
+			check = r.CheckVariable
+		}
+		if err := check(named.name); err != nil {
+			return failure.Invalid("integration."+named.field, "%s", err)
 		}
 	}
 	return nil

@@ -146,7 +146,8 @@ const (
 	// Alerts came without their evidence, which is no revision of theirs. In a Problem.
 	ErrorReason_ERROR_REASON_EVIDENCE_MISSING ErrorReason = 37
 	// The caller is known, and the service's policy does not let it call this, or not for this integration, whether there is one or
-	// not. Code PERMISSION_DENIED. A stream that a changed policy no longer allows ends with it too.
+	// not. Code PERMISSION_DENIED. A stream that a changed policy no longer allows ends with it too. Where `field` is there, it is that
+	// field of the integration alone: it names a credential that is not the integration's own.
 	//
 	//	{ "reason": "ERROR_REASON_CALLER_NOT_ALLOWED", "metadata": { "caller": "spiffe://example.org/director",
 	//	  "method": "DeleteIntegration", "role": "operator", "integration_id": "contoso" } }
