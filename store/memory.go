@@ -249,50 +249,55 @@ func (m *Memory) WatchRecords(ctx context.Context) (<-chan Change, error) {
 	if err := m.usable(ctx); err != nil {
 		return nil, err
 	}
-	changes := make(chan Change)
-	m.watches.Go(func() {
-		defer close(changes)
-		m.watch(ctx, changes)
-	})
-	return changes, nil
+	return watched(ctx, m, m.data.changesAfter, Change{Synced: true}, func(c Change) (uint64, bool) { return c.Revision, c.Deleted }), nil
 }
 
-// watch sends changes until ctx or the store ends.
-func (m *Memory) watch(ctx context.Context, changes chan<- Change) {
-	send := func(change Change) bool {
-		select {
-		case changes <- change:
-			return true
-		case <-ctx.Done():
-		case <-m.done:
-		}
-		return false
-	}
-	var told uint64
-	for synced := false; ; synced = true {
-		m.data.mu.Lock()
-		news, changed := m.data.changesAfter(told)
-		m.data.mu.Unlock()
-		for _, change := range news {
-			told = change.Revision
-			if change.Deleted && !synced {
-				continue
+// watched returns a channel with what there is, then synced, then every change, until ctx or the store ends. after, which needs the lock,
+// returns what changed after a revision, in that order, and what is closed when another changes; about a change of, its revision and
+// whether it tells of a deletion.
+func watched[C any](
+	ctx context.Context, m *Memory, after func(revision uint64) ([]C, <-chan struct{}), synced C, of func(C) (revision uint64, deleted bool),
+) <-chan C {
+	changes := make(chan C)
+	m.watches.Go(func() {
+		defer close(changes)
+		send := func(change C) bool {
+			select {
+			case changes <- change:
+				return true
+			case <-ctx.Done():
+			case <-m.done:
 			}
-			if !send(change) {
+			return false
+		}
+		var told uint64
+		for first := true; ; first = false {
+			m.data.mu.Lock()
+			news, changed := after(told)
+			m.data.mu.Unlock()
+			for _, change := range news {
+				revision, deleted := of(change)
+				told = revision
+				if deleted && first {
+					continue
+				}
+				if !send(change) {
+					return
+				}
+			}
+			if first && !send(synced) {
+				return
+			}
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return
+			case <-m.done:
 				return
 			}
 		}
-		if !synced && !send(Change{Synced: true}) {
-			return
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return
-		case <-m.done:
-			return
-		}
-	}
+	})
+	return changes
 }
 
 // changesAfter needs the lock. It returns the records that changed after a revision, in that order, and what is closed when

@@ -99,54 +99,11 @@ func (m *Memory) WatchNotes(ctx context.Context) (<-chan NoteChange, error) {
 	if err := m.usable(ctx); err != nil {
 		return nil, err
 	}
-	changes := make(chan NoteChange)
-	m.watches.Go(func() {
-		defer close(changes)
-		m.watchNotes(ctx, changes)
-	})
-	return changes, nil
+	return watched(ctx, m, m.data.notesAfter, NoteChange{Synced: true}, func(c NoteChange) (uint64, bool) { return c.Revision, c.Deleted }), nil
 }
 
-// watchNotes sends changes until ctx or the store ends.
-func (m *Memory) watchNotes(ctx context.Context, changes chan<- NoteChange) {
-	send := func(change NoteChange) bool {
-		select {
-		case changes <- change:
-			return true
-		case <-ctx.Done():
-		case <-m.done:
-		}
-		return false
-	}
-	var told uint64
-	for synced := false; ; synced = true {
-		m.data.mu.Lock()
-		news, changed := m.data.notesAfter(told), m.data.noted
-		m.data.mu.Unlock()
-		for _, change := range news {
-			told = change.Revision
-			if change.Deleted && !synced {
-				continue
-			}
-			if !send(change) {
-				return
-			}
-		}
-		if !synced && !send(NoteChange{Synced: true}) {
-			return
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return
-		case <-m.done:
-			return
-		}
-	}
-}
-
-// notesAfter needs the lock. It returns the notes that changed after a revision, in that order.
-func (d *memoryData) notesAfter(revision uint64) []NoteChange {
+// notesAfter needs the lock. It returns the notes that changed after a revision, in that order, and what is closed when another changes.
+func (d *memoryData) notesAfter(revision uint64) ([]NoteChange, <-chan struct{}) {
 	var changes []NoteChange
 	for key, stored := range d.notes {
 		if stored.revision <= revision {
@@ -159,5 +116,5 @@ func (d *memoryData) notesAfter(revision uint64) []NoteChange {
 		changes = append(changes, change)
 	}
 	slices.SortFunc(changes, func(a, b NoteChange) int { return cmp.Compare(a.Revision, b.Revision) })
-	return changes
+	return changes, d.noted
 }
