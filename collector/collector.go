@@ -387,7 +387,8 @@ func (c *Collector) makeSource(record *storev1.Record) {
 	c.budgets.share(c.sharing, c)
 }
 
-// spender returns what is asked before each call: it lets none through that the lease is over for.
+// spender returns what is asked before each call: it lets none through that the lease is over for, and ends that then. Whoever stood still
+// may find out here first.
 func (c *Collector) spender(app string) defender.SpendFunc {
 	spend, h := c.budgets.spender(app), c.hold
 	if h == nil {
@@ -396,6 +397,7 @@ func (c *Collector) spender(app string) defender.SpendFunc {
 	return func(ctx context.Context, limit defender.Limit) error {
 		err := spend(ctx, limit)
 		if err == nil && !h.good() {
+			h.end()
 			return fmt.Errorf("the lease is over: %w", ErrStopped)
 		}
 		return err

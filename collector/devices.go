@@ -3,6 +3,7 @@ package collector
 import (
 	"cmp"
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -172,7 +173,7 @@ func (c *Collector) lookUp(ctx context.Context) error {
 		}
 		return nil
 	})
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || errors.Is(err, ErrStopped) {
 		return nil
 	}
 	if err != nil {
