@@ -5,6 +5,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -162,4 +163,44 @@ func freePorts(t *testing.T, count int) []int {
 		ports[i] = listener.Addr().(*net.TCPAddr).Port
 	}
 	return ports
+}
+
+// Servers that open a new journal at the same time all get it, also those that the leader tells of another's write which it has not taken
+// in yet.
+func TestJournalIsMadeByMany(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a cluster of three takes seconds")
+	}
+	t.Parallel()
+	url := startCluster(t)
+	stores := make([]Store, 3)
+	for i := range stores {
+		var err error
+		stores[i], err = OpenJetStream(t.Context(), Options{URL: url, Replicas: 3, Logger: logger(t)})
+		must(t, err)
+		t.Cleanup(func() { _ = stores[i].Close() })
+	}
+	for n := range 20 {
+		uid := fmt.Sprint("uid", n)
+		journals := make([]Journal, len(stores))
+		var all sync.WaitGroup
+		for i, s := range stores {
+			all.Go(func() {
+				journal, err := s.Journal(t.Context(), uid)
+				if err != nil {
+					t.Errorf("server %d, journal %s: %v", i, uid, err)
+				}
+				journals[i] = journal
+			})
+		}
+		all.Wait()
+		if t.Failed() {
+			return
+		}
+		for _, j := range journals[1:] {
+			if got, want := j.Checkpoint().GetIdentity(), journals[0].Checkpoint().GetIdentity(); got != want {
+				t.Errorf("journal %s has the identities %s and %s", uid, got, want)
+			}
+		}
+	}
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -44,4 +45,13 @@ func hasRevision(ctx context.Context, bucket jetstream.KeyValue, key string, rev
 		return revision == 0
 	}
 	return err == nil && stored.Revision() == revision
+}
+
+// create stores the value of a key that has none, or returns ErrKeyRevisionMismatch.
+func create(ctx context.Context, bucket jetstream.KeyValue, key string, value []byte, options ...jetstream.KVCreateOpt) (uint64, error) {
+	revision, err := bucket.Create(ctx, key, value, options...)
+	if errors.Is(err, jetstream.ErrKeyExists) {
+		return 0, fmt.Errorf("%w: %w", jetstream.ErrKeyRevisionMismatch, err)
+	}
+	return revision, err
 }

@@ -97,10 +97,12 @@ func (j *jetJournal) create(ctx context.Context) (saved, uint64, error) {
 	}
 	var revision uint64
 	err = j.store.write(ctx, func(ctx context.Context) (err error) {
-		revision, err = j.store.checkpoints.Create(ctx, j.uid, value)
+		revision, err = retryMismatch(ctx, j.store.checkpoints, j.uid, 0, func() (uint64, error) {
+			return create(ctx, j.store.checkpoints, j.uid, value)
+		})
 		return err
 	})
-	if errors.Is(err, jetstream.ErrKeyExists) {
+	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
 		return j.store.checkpoint(ctx, j.uid)
 	}
 	if err != nil {

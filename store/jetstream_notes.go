@@ -82,11 +82,7 @@ func (s *JetStream) publishNote(
 	ctx context.Context, bucket jetstream.KeyValue, key string, value []byte, revision uint64, life time.Duration,
 ) (uint64, error) {
 	if revision == 0 {
-		put, err := bucket.Create(ctx, key, value, jetstream.KeyTTL(life))
-		if errors.Is(err, jetstream.ErrKeyExists) {
-			return 0, fmt.Errorf("%w: %w", jetstream.ErrKeyRevisionMismatch, err)
-		}
-		return put, err
+		return create(ctx, bucket, key, value, jetstream.KeyTTL(life))
 	}
 	message := nats.NewMsg("$KV." + bucket.Bucket() + "." + key)
 	message.Data = value
