@@ -44,6 +44,13 @@ func (m *Memory) PutNote(ctx context.Context, key string, note *storev1.Note, re
 	return put, nil
 }
 
+// LaterNote makes a note one that a later version of the service wrote. There must be one.
+func (m *Memory) LaterNote(key string) {
+	m.data.mu.Lock()
+	defer m.data.mu.Unlock()
+	m.data.putNote(key, later(m.data.notes[key].value))
+}
+
 // DeleteNote implements Notes.
 func (m *Memory) DeleteNote(ctx context.Context, key string, revision uint64) error {
 	m.data.mu.Lock()

@@ -172,7 +172,7 @@ func TestCheckpointOfALaterVersion(t *testing.T) {
 	wantEntries(t, j, 1, 9, 1, 5)
 }
 
-// Records, ledgers and tests of a later version are told as such, and stay as they are.
+// Records, ledgers, tests and notes of a later version are told as such, and stay as they are.
 func TestValuesOfALaterVersion(t *testing.T) {
 	encode := func(message proto.Message) []byte {
 		value, err := proto.Marshal(message)
@@ -184,18 +184,23 @@ func TestValuesOfALaterVersion(t *testing.T) {
 	ledger := &storev1.Ledger{Format: 2}
 	test, err := encodeTest("uid", &integrationv1.ConnectivityTest{Health: integrationv1.ConnectivityTest_HEALTH_HEALTHY})
 	must(t, err)
+	note, err := encodeNote("note", &storev1.Note{Body: &storev1.Note_Lease{Lease: &storev1.Lease{Holder: 1}}})
+	must(t, err)
 
 	memory := NewMemory()
 	t.Cleanup(func() { closeStore(t, memory) })
 	memory.data.records["one"] = memoryValue{revision: 7, value: encode(ahead)}
 	memory.data.ledgers["key"] = memoryValue{revision: 7, value: encode(ledger)}
 	memory.data.tests["uid"] = later(test)
+	memory.data.notes["note"] = memoryValue{revision: 7, value: later(note)}
 	jet := openDir(t, filepath.Join(t.TempDir(), "data"))
+	notes, err := jet.noteBucket(t.Context())
+	must(t, err)
 	for _, put := range []struct {
 		bucket jetstream.KeyValue
 		key    string
 		value  []byte
-	}{{jet.records, "one", encode(ahead)}, {jet.ledgers, "key", encode(ledger)}, {jet.tests, "uid", later(test)}} {
+	}{{jet.records, "one", encode(ahead)}, {jet.ledgers, "key", encode(ledger)}, {jet.tests, "uid", later(test)}, {notes, "note", later(note)}} {
 		_, err := put.bucket.Put(t.Context(), put.key, put.value)
 		must(t, err)
 	}
@@ -216,6 +221,14 @@ func TestValuesOfALaterVersion(t *testing.T) {
 			wantLater(t, "Ledger", err)
 			_, err = s.LastTest(ctx, "uid")
 			wantLater(t, "LastTest", err)
+			_, revision, err = s.Note(ctx, "note")
+			wantLater(t, "Note", err)
+			changes, err := s.WatchNotes(t.Context())
+			must(t, err)
+			// That there is a note is known, and nothing of what it says.
+			if change := receive(t, changes); change.Key != "note" || change.Revision != revision || change.Deleted || change.Note != nil {
+				t.Errorf("the watch tells %+v", change)
+			}
 		})
 	}
 }
