@@ -45,6 +45,26 @@ func testFencing(t *testing.T, h *harness) {
 	wantEntries(t, old, 1, 9, 1, 6)
 }
 
+// testRefresh: whoever asks knows what another has saved a moment before, whatever was told.
+func testRefresh(t *testing.T, h *harness) {
+	j, _ := writer(t, h.store, "uid")
+	other, err := h.peer(t).Journal(t.Context(), "uid")
+	must(t, err)
+	for last := uint64(1); last <= 20; last++ {
+		_, err := j.Append(t.Context(), entries(int(last), int(last)))
+		must(t, err)
+		save(t, j, last)
+		got, err := other.Refresh(t.Context())
+		must(t, err)
+		if got.GetLastSequence() != last || other.Checkpoint().GetLastSequence() != last {
+			t.Fatalf("the journal ends at %d and then at %d, want %d", got.GetLastSequence(), other.Checkpoint().GetLastSequence(), last)
+		}
+	}
+	must(t, h.store.DeleteJournal(t.Context(), "uid"))
+	_, err = other.Refresh(t.Context())
+	wantError(t, err, ErrNotFound)
+}
+
 func testRecoverTakesTheRest(t *testing.T, h *harness) {
 	ctx := t.Context()
 	j, first := writer(t, h.store, "uid")

@@ -88,6 +88,21 @@ func (s *JetStream) checkpoint(ctx context.Context, uid string) (saved, uint64, 
 	return checkpoint, stored.Revision(), err
 }
 
+// Refresh implements Journal.
+func (j *jetJournal) Refresh(ctx context.Context) (*storev1.Checkpoint, error) {
+	if _, _, err := j.get(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := j.store.bound(ctx)
+	defer cancel()
+	s, revision, err := j.store.checkpoint(ctx, j.uid)
+	if err != nil {
+		return nil, err
+	}
+	j.told(s, revision)
+	return s.checkpoint, nil
+}
+
 // create makes the first checkpoint of a journal, then its stream. Where another process was faster, its checkpoint holds.
 func (j *jetJournal) create(ctx context.Context) (saved, uint64, error) {
 	first := newSaved()

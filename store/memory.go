@@ -24,6 +24,7 @@ type Memory struct {
 	// The rest is guarded by data.mu.
 	closed      bool
 	unavailable error
+	behind      bool
 	journals    map[string]*memoryJournal
 }
 
@@ -98,6 +99,14 @@ func (m *Memory) SetUnavailable(unavailable bool) {
 	if unavailable {
 		m.unavailable = fmt.Errorf("%w: as the test wants it", ErrUnavailable)
 	}
+}
+
+// SetBehind makes this store one that is told of no checkpoint that others save, as one whose watch is late, or ends that. What it has missed
+// then it is told with the next.
+func (m *Memory) SetBehind(behind bool) {
+	m.data.mu.Lock()
+	defer m.data.mu.Unlock()
+	m.behind = behind
 }
 
 // usable needs the lock. It returns why the store cannot be used.

@@ -170,8 +170,20 @@ func (j *memoryJournal) save(s saved) {
 	d.revision++
 	j.log.saved, j.log.revision, j.revision = s, d.revision, d.revision
 	for _, journal := range j.log.handles {
-		journal.set(s, d.revision)
+		if journal == j || !journal.store.behind {
+			journal.set(s, d.revision)
+		}
 	}
+}
+
+// Refresh implements Journal.
+func (j *memoryJournal) Refresh(ctx context.Context) (*storev1.Checkpoint, error) {
+	defer j.unlock()
+	if err := j.lock(ctx); err != nil {
+		return nil, err
+	}
+	j.set(j.log.saved, j.log.revision)
+	return j.log.saved.checkpoint, nil
 }
 
 // Recover implements Journal.

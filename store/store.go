@@ -170,6 +170,9 @@ type Journal interface {
 
 	// Checkpoint returns the newest checkpoint that this process knows of. Do not modify it.
 	Checkpoint() *storev1.Checkpoint
+	// Refresh returns the newest checkpoint that any process saved, and makes it known to this one, which may not have been told of it
+	// yet; ErrNotFound where the journal was deleted.
+	Refresh(ctx context.Context) (*storev1.Checkpoint, error)
 	// Wait returns the newest checkpoint as soon as its last_sequence is beyond `after`, its identity is another than `identity`,
 	// or its floor is later than `floor`; ErrNotFound when the journal is deleted.
 	Wait(ctx context.Context, identity string, after uint64, floor time.Time) (*storev1.Checkpoint, error)

@@ -34,6 +34,7 @@ var conformance = []struct {
 	{"SaveCheckpoint", testSaveCheckpoint},
 	{"Wait", testWait},
 	{"WaitAcrossProcesses", testWaitAcross},
+	{"Refresh", testRefresh},
 	{"Trim", testTrim},
 	{"TrimAll", testTrimAll},
 	{"RecentEntries", testRecent},

@@ -1,6 +1,8 @@
 package stream_test
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -247,6 +249,41 @@ func TestResumeOnAnotherServer(t *testing.T) {
 					t.Errorf("resumed at server %d from event %d it completed otherwise", s.number, at)
 				}
 			}
+		}
+	})
+}
+
+// A token is as good on a server that has not been told yet of what it is a token of.
+func TestResumeOnAServerThatIsBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 3, 1, collector.DefaultSettings())
+		defer f.close()
+		pause(5 * time.Second)
+		behind := f.other(0)
+		request := &integrationv1.StreamAlertsRequest{
+			IntegrationId: integrationID, Window: &integrationv1.Window{StartTime: timestamppb.Now()},
+		}
+		before := behind.open(request) // It has read the journal.
+		pause(time.Second)
+		behind.store.SetBehind(true)
+		c := f.holder(0).open(request)
+		now := time.Now()
+		f.source.Put(collectortest.Alert("a1", deviceOne, "ws-one.contoso.test", now), now)
+		pause(time.Minute)
+		events := c.close()
+		if got := journalled(events); len(got) != 1 {
+			t.Fatalf("the stream got %q", got)
+		}
+		if got := journalled(before.close()); len(got) != 0 {
+			t.Fatalf("the server that is behind told %q", got)
+		}
+		again := behind.open(resumed(request, events[len(events)-1].GetResumeToken()))
+		pause(time.Second)
+		behind.store.SetBehind(false)
+		f.source.Put(collectortest.Alert("a2", deviceOne, "ws-one.contoso.test", time.Now()), time.Now())
+		pause(time.Minute)
+		if got := journalled(again.close()); again.err != nil && !errors.Is(again.err, context.Canceled) || len(got) != 1 {
+			t.Errorf("resumed it got %q, %v", got, again.err)
 		}
 	})
 }

@@ -227,6 +227,17 @@ func (s *Streams) begin(
 		return nil, err
 	}
 	first, last, floor := f.bounds()
+	if token != nil && (token.GetIdentity() != f.identity || max(token.GetSequence(), token.GetStartSequence()) > max(last, checkpoint.GetLastSequence())) {
+		// Another server gave it, which may know more of the journal.
+		newest, err := f.journal.Refresh(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("read how far the journal has come: %w", err)
+		}
+		if newest.GetIdentity() != f.identity {
+			return nil, unavailable() // The journal was replaced, and the feed of what took its place is about to begin.
+		}
+		last = newest.GetLastSequence()
+	}
 	if token == nil {
 		session := newSession(request, f, fresh)
 		session.fresh, session.told = true, first
