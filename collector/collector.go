@@ -162,7 +162,7 @@ func (c *Collector) collect(ctx context.Context) {
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := c.work(ctx)
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || errors.Is(err, ErrStopped) {
 			return
 		}
 		c.log.ErrorContext(ctx, "the journal cannot be written; recovering it", "error", err)
@@ -268,6 +268,7 @@ func (c *Collector) wakeUp() {
 // recover makes this collector the journal's writer and learns what is in it.
 func (c *Collector) recover(ctx context.Context) error {
 	if c.hold != nil && !c.hold.good() {
+		c.hold.end()
 		return fmt.Errorf("recover the journal: the lease is over: %w", ErrStopped)
 	}
 	journal, err := c.options.Store.Journal(ctx, c.uid)

@@ -30,7 +30,7 @@ func (s *spendingSource) ReadDevices(ctx context.Context, _ defender.Wanted, _ f
 	return defender.Read{}, s.spend(ctx, defender.LimitEndpoint)
 }
 
-// A server that stood still for longer than a lease makes no call by it. That is the end of the lease, and nothing that failed at Microsoft.
+// A server that stood still for longer than a lease makes no call by it, and recovers no journal. That is the end of the lease, and nothing that failed at Microsoft.
 func TestCallAfterTheLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := NewManager(Options{
@@ -58,6 +58,11 @@ func TestCallAfterTheLease(t *testing.T) {
 		}
 		if err := c.lookUp(t.Context()); err != nil {
 			t.Error(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if c.collect(ctx); ctx.Err() != nil {
+			t.Error("it goes on collecting")
 		}
 		if now, _ := c.Snapshot(); now.Problem != nil || now.DeviceProblem != nil {
 			t.Errorf("told are %v and %v", now.Problem, now.DeviceProblem)
