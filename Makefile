@@ -88,7 +88,8 @@ full: ## run the tests of acceptance/ that are smaller in everybody's run in ful
 
 .PHONY: fleet
 fleet: ## put FAULTS faults (default 50) on three servers of the service and three of NATS with 100 streams, and cut one 1,000 times, from SEED (default 1)
-	ACCEPTANCE_FLEET=$(FAULTS) ACCEPTANCE_STREAMS=100 ACCEPTANCE_CUTS=1000 ACCEPTANCE_POWER=5 ACCEPTANCE_SEED=$(SEED) \
+	ACCEPTANCE_FLEET=$(FAULTS) ACCEPTANCE_STREAMS=100 ACCEPTANCE_INTEGRATIONS=3 ACCEPTANCE_CUTS=1000 ACCEPTANCE_POWER=5 \
+		ACCEPTANCE_ENTRIES=100000 ACCEPTANCE_SEED=$(SEED) \
 		go test -count 1 -timeout 0 -v -run '^Test(Fleet|AllNodesAreKilled|RollingUpgrade|StreamsMoveBetweenServers|Moving)$$' ./acceptance
 	STORE_COPY_ENTRIES=100000 go test -count 1 -timeout 0 -v -run '^TestCopy$$' ./store
 

@@ -71,7 +71,7 @@ func newFleet(t *testing.T, flags ...string) *fleet {
 	t.Helper()
 	f := &fleet{t: t, house: newHouse(t, announcing(t)), nodes: startNodes(t)}
 	count := numberFrom(t, "ACCEPTANCE_SERVERS", fleetServers)
-	f.flags = append(append(f.nodes.flags(), "--sealing-key-file", filepath.Join(f.house.dir, "sealing.key"), "--log-level", "debug"), flags...)
+	f.flags = append(append(f.nodes.flags(), "--sealing-key-file", filepath.Join(f.house.dir, "sealing.key")), flags...)
 	if count > 1 {
 		f.flags = append(f.flags, "--lease", lease.String())
 	}

@@ -47,7 +47,7 @@ func newHouse(t *testing.T, program string) *house {
 // newHouseBeside is newHouse with settings of the simulated Microsoft; its limits are off still.
 func newHouseBeside(t *testing.T, program string, options defendertest.Options) *house {
 	t.Helper()
-	options.Limits = defendertest.Limits{GraphAlerts: []defendertest.Rate{}, Machines: []defendertest.Rate{}}
+	options.Limits = defendertest.Limits{GraphAlerts: []defendertest.Rate{}, Machines: []defendertest.Rate{}, Hunting: []defendertest.Rate{}}
 	microsoft, err := defendertest.New(options)
 	if err != nil {
 		t.Fatal(err)
@@ -122,6 +122,12 @@ func (h *house) connect(t *testing.T) *client.Client {
 // register registers the tenant, waiting until the service is there.
 func (h *house) register(t *testing.T, c *client.Client, devices integrationv1.DeviceSource_Kind) {
 	t.Helper()
+	h.registerAs(t, c, integrationID, defendertest.RunAppID, devices)
+}
+
+// registerAs registers the tenant under an id, to be read as an application of it that has the usual secret.
+func (h *house) registerAs(t *testing.T, c *client.Client, id, application string, devices integrationv1.DeviceSource_Kind) {
+	t.Helper()
 	endpoint := &integrationv1.Endpoint{
 		Host: h.microsoft.Host(), Port: int32(h.microsoft.Port()), Protocol: integrationv1.Protocol_PROTOCOL_HTTP,
 	}
@@ -135,9 +141,9 @@ func (h *house) register(t *testing.T, c *client.Client, devices integrationv1.D
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	_, err := c.Service().RegisterIntegration(ctx, &integrationv1.RegisterIntegrationRequest{Integration: &integrationv1.Integration{
-		IntegrationId: integrationID, TenantId: defendertest.RunTenantID, Endpoint: endpoint, DeviceSource: source,
+		IntegrationId: id, TenantId: defendertest.RunTenantID, Endpoint: endpoint, DeviceSource: source,
 		Authentication: &integrationv1.Authentication{
-			ClientId:         defendertest.RunAppID,
+			ClientId:         application,
 			Credential:       &integrationv1.Authentication_ClientSecret{ClientSecret: &integrationv1.ClientSecret{Value: defendertest.RunSecret}},
 			AuthorizationUrl: h.microsoft.TokenURL(defendertest.RunTenantID),
 		},

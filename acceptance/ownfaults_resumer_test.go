@@ -20,12 +20,14 @@ type resumer struct {
 
 	mu      sync.Mutex
 	heard   []heard
-	changed chan struct{} // closed and made anew with each
+	hashes  map[[sha256.Size]byte]bool // of the alerts among them
+	changed chan struct{}              // closed and made anew with each
 	ended   error
 }
 
 // heard is something that a resumer heard: an event, or why it was sent away for good.
 type heard struct {
+	when time.Time
 	at   place             // of an event
 	hash [sha256.Size]byte // of an alert's bytes
 	key  string            // an alert's id; else ""
@@ -46,7 +48,7 @@ func (h *house) resume(t *testing.T, request *integrationv1.StreamAlertsRequest)
 // resumeBy starts a resumer by a client.
 func resumeBy(t *testing.T, c *client.Client, request *integrationv1.StreamAlertsRequest) *resumer {
 	t.Helper()
-	r := &resumer{request: request, changed: make(chan struct{})}
+	r := &resumer{request: request, hashes: map[[sha256.Size]byte]bool{}, changed: make(chan struct{})}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
@@ -95,7 +97,7 @@ func (r *resumer) run(ctx context.Context, c *client.Client) error {
 // untilRegistered waits until the integration is there.
 func (r *resumer) untilRegistered(ctx context.Context, c *client.Client) error {
 	for {
-		_, err := c.Service().GetIntegration(ctx, &integrationv1.GetIntegrationRequest{IntegrationId: integrationID})
+		_, err := c.Service().GetIntegration(ctx, &integrationv1.GetIntegrationRequest{IntegrationId: r.request.GetIntegrationId()})
 		if err == nil || client.Reason(err) != integrationv1.ErrorReason_ERROR_REASON_INTEGRATION_NOT_FOUND {
 			return err
 		}
@@ -130,8 +132,19 @@ func (r *resumer) read(ctx context.Context, stream *client.Stream) error {
 func (r *resumer) note(h heard) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	h.when = time.Now()
 	r.heard = append(r.heard, h)
+	if h.key != "" {
+		r.hashes[h.hash] = true
+	}
 	r.wake()
+}
+
+// hears says whether a revision was heard.
+func (r *resumer) hears(hash [sha256.Size]byte) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.hashes[hash]
 }
 
 // wake needs the lock.

@@ -78,7 +78,7 @@ func (o *ownRun) step() {
 	if o.number%3 == 0 {
 		id := o.alerts[o.number/2%len(o.alerts)]
 		revisions := o.house.tenant.Revisions(id)
-		if times(o.every.all(), "")[revisions[len(revisions)-1].Hash] > 0 {
+		if o.every.hears(revisions[len(revisions)-1].Hash) {
 			if _, err := o.house.tenant.Change(id, func(a *defendertest.Alert) { a.Title = fmt.Sprintf("Change %d", o.number) }); err != nil {
 				o.t.Fatal(err)
 			}
@@ -114,15 +114,14 @@ func (o *ownRun) expected(r *resumer) []defendertest.Revision {
 func (o *ownRun) settle() {
 	o.t.Helper()
 	for _, r := range o.resumers() {
-		expected := o.expected(r)
+		left := o.expected(r)
+		least := len(left)
 		r.until(o.t, "everything that there is", func(all []heard) bool {
-			counts := times(all, "")
-			for _, revision := range expected {
-				if counts[revision.Hash] == 0 {
-					return false
-				}
+			if len(all) < least {
+				return false
 			}
-			return true
+			left = slices.DeleteFunc(left, func(revision defendertest.Revision) bool { return r.hears(revision.Hash) })
+			return len(left) == 0
 		})
 	}
 }
@@ -210,8 +209,11 @@ func (o *ownRun) untruePairs(all []heard, expected []defendertest.Revision) (unt
 			told[name] = true
 			since, through := pair.GetSince().AsTime(), pair.GetThrough().AsTime()
 			for _, revision := range expected {
+				if revision.LastUpdate.Before(since) {
+					continue
+				}
 				shown := !revision.VisibleAt.After(through) && (revision.Replaced.IsZero() || revision.Replaced.After(through))
-				if shown && !revision.LastUpdate.Before(since) && newest[h.at.journal+revision.Key] < revision.Number {
+				if shown && newest[h.at.journal+revision.Key] < revision.Number {
 					o.t.Errorf("since %s through %s was told, and revision %d of %s was not heard", since, through, revision.Number, revision.Key)
 					untrue++
 				}
