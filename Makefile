@@ -70,6 +70,10 @@ bench: ## run the benchmarks, then the whole way of 100,000 alerts (Linux)
 load: ## measure calls a second by ghz, and LOAD (default 10000) streams at rest until SIGTERM (Linux)
 	go run ./bench -load $(LOAD)
 
+.PHONY: scale
+scale: ## measure SCALE (default 10000) streams on three servers and three NATS servers, and on one server alone (Linux)
+	go run ./bench -fleet $(SCALE)
+
 .PHONY: kill
 kill: ## kill the service KILLS times (default 300) and its three clients, from SEED (default 1)
 	ACCEPTANCE_KILLS=$(KILLS) ACCEPTANCE_SEED=$(SEED) go test -count 1 -timeout 0 -v -run '^TestKill' ./acceptance

@@ -3,9 +3,6 @@ package acceptance_test
 import (
 	"fmt"
 	"net"
-	"os"
-	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -13,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"defender-integration/acceptance/natsnode"
 	"defender-integration/acceptance/process"
 )
 
@@ -22,14 +20,15 @@ type nodes struct {
 	t       *testing.T
 	program string
 	dir     string
-	ports   []int // for clients, then for each other
+	ports   []int
+	files   [natsnode.Count]string // their configurations
 	running []*process.Process
 }
 
 // startNodes starts three servers and waits until they have a leader.
 func startNodes(t *testing.T) *nodes {
 	t.Helper()
-	n := &nodes{t: t, program: built(t, "github.com/nats-io/nats-server/v2"), dir: t.TempDir(), ports: freePorts(t, 6), running: make([]*process.Process, 3)}
+	n := &nodes{t: t, program: built(t, natsnode.Package), dir: t.TempDir(), ports: freePorts(t, natsnode.Ports), running: make([]*process.Process, natsnode.Count)}
 	for i := range n.running {
 		n.configure(i)
 		n.start(i)
@@ -53,31 +52,20 @@ func freePorts(t *testing.T, count int) []int {
 	return ports
 }
 
-// configure writes the configuration of a server. All three are among its routes, its own too: their number tells how many make a majority.
+// configure writes the configuration of a server.
 func (n *nodes) configure(i int) {
 	n.t.Helper()
-	text := fmt.Sprintf(`
-server_name: node-%d
-listen: "127.0.0.1:%d"
-jetstream: {store_dir: %q, sync_interval: always}
-cluster: {
-	name: acceptance
-	listen: "127.0.0.1:%d"
-	routes: ["nats://127.0.0.1:%d", "nats://127.0.0.1:%d", "nats://127.0.0.1:%d"]
-}
-`, i, n.ports[i], filepath.Join(n.dir, fmt.Sprint(i)), n.ports[3+i], n.ports[3], n.ports[4], n.ports[5])
-	if err := os.WriteFile(n.file(i), []byte(text), 0o600); err != nil {
+	file, err := natsnode.Configure(n.dir, n.ports, i)
+	if err != nil {
 		n.t.Fatal(err)
 	}
+	n.files[i] = file
 }
-
-// file is a server's configuration file.
-func (n *nodes) file(i int) string { return filepath.Join(n.dir, fmt.Sprintf("node-%d.conf", i)) }
 
 // start starts a server.
 func (n *nodes) start(i int) {
 	n.t.Helper()
-	n.running[i] = process.Start(n.t, process.Command{Path: n.program, Args: []string{"--config", n.file(i)}})
+	n.running[i] = process.Start(n.t, process.Command{Path: n.program, Args: []string{"--config", n.files[i]}})
 }
 
 // kill kills a server.
@@ -88,13 +76,7 @@ func (n *nodes) pause(i int)  { n.running[i].Interrupt(syscall.SIGSTOP) }
 func (n *nodes) resume(i int) { n.running[i].Interrupt(syscall.SIGCONT) }
 
 // url returns the URLs of the servers.
-func (n *nodes) url() string {
-	var urls []string
-	for _, port := range n.ports[:3] {
-		urls = append(urls, fmt.Sprint("nats://127.0.0.1:", port))
-	}
-	return strings.Join(urls, ",")
-}
+func (n *nodes) url() string { return natsnode.URL(n.ports) }
 
 // flags are those by which the service finds the cluster.
 func (n *nodes) flags() []string { return []string{"--nats-url", n.url(), "--nats-replicas", "3"} }

@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -53,7 +52,7 @@ func writeOverlay(ctx context.Context, program, to string) (string, error) {
 
 // takeProfile makes a service that was built for it write its profiles, and waits until they are there.
 func (c *child) takeProfile(ctx context.Context, folder string) error {
-	if err := c.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
+	if err := c.signal(); err != nil {
 		return fmt.Errorf("ask for the profiles: %w", err)
 	}
 	for {

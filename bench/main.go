@@ -6,6 +6,10 @@
 //	go run ./bench -profile /tmp/profiles   with profiles of the service, for go tool pprof
 //	go run ./bench -unread 1000             1,000 streams, of which half stop reading, and nothing else
 //	go run ./bench -load 10000              calls a second by ghz, and 10,000 streams at rest until SIGTERM, and nothing else
+//	go run ./bench -fleet 10000             10,000 streams on three servers and three NATS servers, then on one server, and nothing else
+//
+// With -fleet there are 300 integrations, each at a tenant of its own; first nothing happens, then 500 alerts are raised in a second. All of
+// it, the simulated Microsoft and the Director too, shares this machine: the ratios tell more than the figures.
 //
 // With -unread the streams are spread over ten connections, and those of five stop reading. It prints the service's memory and how long
 // alerts take to the streams that read: while all read, while half are stuck, and after the service has ended those. It fails where
@@ -48,12 +52,13 @@ type options struct {
 	service string
 	unread  int
 	load    int
+	fleet   int
 }
 
 func run(ctx context.Context, args []string) error {
 	var o options
 	var sizes string
-	var play int
+	var play, tenants, devices int
 	var trickle time.Duration
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.StringVar(&sizes, "alerts", "10000,100000", "how many alerts go the whole way; several `numbers` with commas between")
@@ -65,11 +70,17 @@ func run(ctx context.Context, args []string) error {
 	flags.IntVar(&o.load, "load", 0, "measure calls by ghz, and so many `streams` on which nothing happens; to be run in the folder of the module")
 	flags.DurationVar(&trickle, "trickle", 0, "with -play: one more alert this often; 0: none")
 	flags.IntVar(&play, "play", 0, "play Microsoft with so many alerts, for another bench that reads where on standard output")
+	flags.IntVar(&o.fleet, "fleet", 0, "measure so many `streams` on servers that share a cluster, and on one; to be run in the folder of the module")
+	flags.IntVar(&tenants, "play-tenants", 0, "play Microsoft with so many tenants, for another bench, likewise")
+	flags.IntVar(&devices, "devices", 1, "with -play-tenants: so many devices each")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if play > 0 {
 		return playMicrosoft(ctx, os.Stdout, play, trickle)
+	}
+	if tenants > 0 {
+		return playTenants(ctx, os.Stdout, tenants, devices, fleetRate)
 	}
 	for text := range strings.SplitSeq(sizes, ",") {
 		n, err := strconv.Atoi(text)
@@ -108,6 +119,9 @@ func measureAll(ctx context.Context, o options) error {
 			return fmt.Errorf("under load: %w", err)
 		}
 		return r.print(os.Stdout)
+	}
+	if o.fleet > 0 {
+		return printFleet(ctx, os.Stdout, service, o)
 	}
 	for _, n := range o.alerts {
 		r, err := wholeWay(ctx, service, n, o)

@@ -96,10 +96,7 @@ func (s *setting) serve(ctx context.Context, program string, n int, o options, f
 	s.socket = filepath.Join(s.dir, "socket")
 	s.started = time.Now()
 	var err error
-	s.service, err = start(ctx, env, program, append([]string{
-		"serve", "--listen", "none", "--unix-socket", s.socket, "--metrics-address", "none", "--data-dir", filepath.Join(s.dir, "data"),
-		"--allow-http", "--allow-endpoint", net.JoinHostPort(s.where.Host, strconv.Itoa(s.where.Port)),
-	}, flags...)...)
+	s.service, err = start(ctx, env, program, append(s.serveFlags(), append([]string{"--data-dir", filepath.Join(s.dir, "data")}, flags...)...)...)
 	if err != nil {
 		return err
 	}
@@ -110,6 +107,14 @@ func (s *setting) serve(ctx context.Context, program string, n int, o options, f
 	return nil
 }
 
+// serveFlags say where the service listens and whom it may call.
+func (s *setting) serveFlags() []string {
+	return []string{
+		"serve", "--listen", "none", "--unix-socket", s.socket, "--metrics-address", "none",
+		"--allow-http", "--allow-endpoint", net.JoinHostPort(s.where.Host, strconv.Itoa(s.where.Port)),
+	}
+}
+
 // dial makes a connection to the service.
 func (s *setting) dial(options ...grpc.DialOption) (*grpc.ClientConn, error) {
 	return grpc.NewClient("unix://"+s.socket, append(options, grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -118,26 +123,36 @@ func (s *setting) dial(options ...grpc.DialOption) (*grpc.ClientConn, error) {
 
 // register registers the tenant.
 func (s *setting) register(ctx context.Context) error {
-	endpoint := &integrationv1.Endpoint{Host: s.where.Host, Port: int32(s.where.Port), Protocol: integrationv1.Protocol_PROTOCOL_HTTP}
+	endpoint := s.where.endpoint()
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	_, err := s.client.Service().RegisterIntegration(ctx, &integrationv1.RegisterIntegrationRequest{
 		Integration: &integrationv1.Integration{
-			IntegrationId: integrationID,
-			TenantId:      defendertest.RunTenantID,
-			Endpoint:      endpoint,
-			Authentication: &integrationv1.Authentication{
-				ClientId: defendertest.RunAppID,
-				Credential: &integrationv1.Authentication_ClientSecret{
-					ClientSecret: &integrationv1.ClientSecret{Value: defendertest.RunSecret},
-				},
-				AuthorizationUrl: s.where.TokenURL,
-			},
-			DeviceSource: &integrationv1.DeviceSource{Kind: integrationv1.DeviceSource_KIND_MACHINES, Endpoint: endpoint},
+			IntegrationId:  integrationID,
+			TenantId:       defendertest.RunTenantID,
+			Endpoint:       endpoint,
+			Authentication: authentication(s.where.TokenURL),
+			DeviceSource:   &integrationv1.DeviceSource{Kind: integrationv1.DeviceSource_KIND_MACHINES, Endpoint: endpoint},
 		},
 	}, grpc.WaitForReady(true))
 	s.registered = time.Now()
 	return err
+}
+
+// endpoint is that of every API of a played Microsoft.
+func (p *played) endpoint() *integrationv1.Endpoint {
+	return &integrationv1.Endpoint{Host: p.Host, Port: int32(p.Port), Protocol: integrationv1.Protocol_PROTOCOL_HTTP}
+}
+
+// authentication is that of the application that is played, at a tenant's authorization URL.
+func authentication(url string) *integrationv1.Authentication {
+	return &integrationv1.Authentication{
+		ClientId: defendertest.RunAppID,
+		Credential: &integrationv1.Authentication_ClientSecret{
+			ClientSecret: &integrationv1.ClientSecret{Value: defendertest.RunSecret},
+		},
+		AuthorizationUrl: url,
+	}
 }
 
 // close ends everything and removes the data.

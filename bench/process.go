@@ -48,6 +48,9 @@ func (c *child) stop() error {
 	return errors.Join(signalled, err)
 }
 
+// signal tells the process that what it waits for begins.
+func (c *child) signal() error { return c.cmd.Process.Signal(syscall.SIGUSR1) }
+
 // usage is what a process has used.
 type usage struct {
 	// cpu is user and system time, exact to 10 ms for each.

@@ -245,15 +245,21 @@ func (c *crowd) watch(r *unread, name string, d time.Duration) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	p := phase{name: name, received: len(c.latencies)}
-	if p.received > 0 {
-		slices.Sort(c.latencies)
-		p.median, p.late = c.latencies[p.received/2], c.latencies[p.received*99/100]
-	}
+	p := phase{name: name}
+	p.received, p.median, p.late = percentiles(c.latencies)
 	var err error
 	p.service, err = c.service.usage()
 	r.phases = append(r.phases, p)
 	return err
+}
+
+// percentiles sorts times, and returns how many there are, and how long a half and 99 % of them are at most.
+func percentiles(times []time.Duration) (n int, median, late time.Duration) {
+	if len(times) == 0 {
+		return 0, 0, 0
+	}
+	slices.Sort(times)
+	return len(times), times[len(times)/2], times[len(times)*99/100]
 }
 
 func (r unread) print(w io.Writer) error {
