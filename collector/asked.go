@@ -24,6 +24,17 @@ func Asked(lookup *storev1.DeviceLookup, keys []string) bool {
 	})
 }
 
+// StreamName stands for a stream in an entry: for the keys of all of its Actors, in whichever order.
+func StreamName(keys []string) uint64 {
+	sum := sha256.New()
+	for _, key := range slices.Sorted(slices.Values(keys)) {
+		// Each by its own hash, so that no two lists run together to the same. Writing to a hash cannot fail.
+		one := sha256.Sum256([]byte(key))
+		_, _ = sum.Write(one[:])
+	}
+	return binary.BigEndian.Uint64(sum.Sum(nil))
+}
+
 // keyHash stands for a key in an entry.
 func keyHash(key string) uint64 {
 	sum := sha256.Sum256([]byte(key))

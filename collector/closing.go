@@ -90,12 +90,14 @@ func (c *Collector) triedFrom(m *Member) time.Time { return laterOf(c.here(m.clo
 func (c *Collector) failClosing(ctx context.Context) error {
 	now := time.Now()
 	overdue := map[Closing]bool{}
+	var waited []*Member
 	c.mu.Lock()
 	// Polls that are good meanwhile tell nothing of what keeps a closing read from being so.
 	upstream := cmp.Or(c.now.Problem, c.unclosed)
 	for m := range c.closings {
 		if !c.limit(m).After(now) {
 			overdue[*m.closing] = true
+			waited = append(waited, m)
 		}
 	}
 	c.mu.Unlock()
@@ -121,7 +123,7 @@ func (c *Collector) failClosing(ctx context.Context) error {
 		if err := c.flush(ctx); err != nil {
 			return err
 		}
-		c.answer(func(closing *Closing) bool { return overdue[*closing] })
+		c.answer(waited)
 		c.unclosed = nil
 		return nil
 	})

@@ -17,6 +17,7 @@ type Member struct {
 	joined    *storev1.Served
 	// Guarded by the collector's mu.
 	number  uint64 // of its closing
+	stream  uint64 // by which a pair names it
 	closing *Closing
 	reach   time.Time
 	asked   time.Time     // when the closing read was asked for
@@ -34,9 +35,8 @@ type Closing struct {
 // Join makes a stream a member. Actors are the keys of each of its Actors, which devices that concern it share one of; none for a
 // stream that asks for no Actors.
 //
-// The checkpoint that it returns is the journal's when the stream became a member: every pair after it was appended with the
-// facts of the devices that fit the stream's keys before it. Among servers that share a store that holds for the pairs that serve what the
-// member joined as: see [Member.Joined].
+// The checkpoint that it returns is the journal's when the stream became a member. Of the pairs after it, those that name the stream were
+// appended with the facts about the devices that fit its keys before them: it asks for one by [Member.SetClosing].
 func (c *Collector) Join(ctx context.Context, actors [][]string) (*Member, *storev1.Checkpoint, error) {
 	select {
 	case <-c.recovered:
@@ -53,6 +53,7 @@ func (c *Collector) Join(ctx context.Context, actors [][]string) (*Member, *stor
 	defer func() { <-c.appending }()
 
 	m := &Member{collector: c, keys: slices.Concat(actors...)}
+	m.stream = StreamName(m.keys)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.members[m] = struct{}{}
@@ -62,7 +63,8 @@ func (c *Collector) Join(ctx context.Context, actors [][]string) (*Member, *stor
 		came = c.want(k) || came
 	}
 	if c.cluster != nil {
-		if came || c.generation == 0 {
+		// While this server collects, a key that is no news may be one of another server's streams, whose wish may go before this server's comes.
+		if came || c.holding || c.generation == 0 {
 			c.generation++
 		}
 		m.joined = &storev1.Served{Server: c.cluster.id, Generation: c.generation}
@@ -74,8 +76,8 @@ func (c *Collector) Join(ctx context.Context, actors [][]string) (*Member, *stor
 	return m, c.journal.Checkpoint(), nil
 }
 
-// Joined tells as what the stream became a member, among servers that share a store: a pair that serves a later generation of this
-// server, or this one, was appended with the facts about its devices. It is nil where the server is alone.
+// Joined tells as what the stream became a member, among servers that share a store: a look-up of another server that served this
+// generation of this server, or a later one, asked for its keys. It is nil where the server is alone.
 func (m *Member) Joined() *storev1.Served { return m.joined }
 
 // want makes a key one that devices which concern a member have, and says whether it was none before. The caller holds mu.

@@ -3,6 +3,8 @@ package collector
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -189,34 +191,38 @@ func (g *gate) note(settings Settings, err error) (*integrationv1.Problem, time.
 // prove appends a pair where it is to be an entry: always for a re-read and a closing read, for a poll where it completes a
 // stream. The facts that the verdicts of those streams rest on are appended before it.
 func (c *Collector) prove(ctx context.Context, pair *integrationv1.Pair, always bool) error {
-	due, completes := c.completes(pair)
-	if !completes && !always {
+	due, waits := c.waitsFor(pair)
+	if !waits && !always {
 		return nil
 	}
-	if completes {
+	if waits {
 		if err := c.freshDevices(ctx, due); err != nil {
 			return err
 		}
 	}
 	return c.locked(ctx, func(ctx context.Context) error {
-		// Asked again: streams joined meanwhile. A stream that is still catching up may be completed by any pair behind its start.
-		_, completes := c.completes(pair)
-		keys, served := c.interests()
-		c.addFacts(keys, completes)
+		// Asked again: streams came meanwhile.
+		keys, waiting := c.waitingFor(pair)
+		c.addFacts(keys, len(waiting) > 0)
 		c.add(&storev1.Entry{
 			EntryTime: timestamppb.Now(),
-			Body:      &storev1.Entry_Pair{Pair: &storev1.PairProof{Pair: proto.CloneOf(pair), Devices: c.deviceLookup(), Served: served}},
+			Body: &storev1.Entry_Pair{Pair: &storev1.PairProof{
+				Pair: proto.CloneOf(pair), Devices: c.deviceLookup(), Waiting: &storev1.Waiting{Streams: namesOf(waiting)},
+			}},
 		})
 		if err := c.flush(ctx); err != nil {
 			return err
 		}
-		c.answer(func(closing *Closing) bool { return closing.answeredBy(pair) })
+		c.answer(waiting)
 		return nil
 	})
 }
 
-// completes says whether a pair completes a stream, and when the last of those was due, by the clock of their windows.
-func (c *Collector) completes(pair *integrationv1.Pair) (due time.Time, found bool) {
+// maxWaiting bounds how many streams a pair names, so that its entry stays below what an entry may have. Who is beyond it waits for the next.
+const maxWaiting = 20_000
+
+// waitsFor says whether a stream waits for a pair, and when the last of those was due, by the clock of their windows.
+func (c *Collector) waitsFor(pair *integrationv1.Pair) (due time.Time, found bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for m := range c.closings {
@@ -230,18 +236,39 @@ func (c *Collector) completes(pair *integrationv1.Pair) (due time.Time, found bo
 	return due, found
 }
 
+// waitingFor returns the members that wait for a pair, and the keys of all, theirs among them.
+func (c *Collector) waitingFor(pair *integrationv1.Pair) (keys []string, members []*Member) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for m := range c.closings {
+		if m.closing.answeredBy(pair) && len(members) < maxWaiting {
+			members = append(members, m)
+		}
+	}
+	return slices.Collect(maps.Keys(c.interest)), members
+}
+
+// namesOf returns what a pair names the streams of members by, each once and ascending.
+func namesOf(members []*Member) []uint64 {
+	var names []uint64
+	for _, m := range members {
+		names = append(names, m.stream)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
 // answeredBy says whether a pair is what a closing waits for.
 func (w *Closing) answeredBy(pair *integrationv1.Pair) bool {
 	return !pair.GetSince().AsTime().After(w.Since) && !pair.GetThrough().AsTime().Before(w.Due)
 }
 
-// answer marks the members whose closing was answered.
-func (c *Collector) answer(answered func(*Closing) bool) {
+// answer marks the members whose closing was answered: those that waited when the entry was made, since who came while it was appended is
+// not among those that it names.
+func (c *Collector) answer(waited []*Member) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for m := range c.closings {
-		if answered(m.closing) {
-			delete(c.closings, m)
-		}
+	for _, m := range waited {
+		delete(c.closings, m)
 	}
 }

@@ -32,7 +32,7 @@ func (c *Collector) wished() *storev1.Wish {
 	for m := range c.closings {
 		w.Closings = append(w.Closings, &storev1.WishedClosing{
 			Number: m.number, Since: timestamppb.New(m.closing.Since), Due: timestamppb.New(m.closing.Due),
-			AskedTime: timestamppb.New(m.asked), Stood: durationpb.New(m.stood),
+			AskedTime: timestamppb.New(m.asked), Stood: durationpb.New(m.stood), Stream: m.stream,
 		})
 	}
 	slices.SortFunc(w.GetClosings(), func(a, b *storev1.WishedClosing) int { return cmp.Compare(a.GetNumber(), b.GetNumber()) })
@@ -166,7 +166,7 @@ func (c *Collector) takeClosings(r *remote, closings []*storev1.WishedClosing) {
 			continue
 		}
 		m := &Member{
-			collector: c, asked: w.GetAskedTime().AsTime(), stood: w.GetStood().AsDuration(),
+			collector: c, asked: w.GetAskedTime().AsTime(), stood: w.GetStood().AsDuration(), stream: w.GetStream(),
 			closing: &Closing{Since: w.GetSince().AsTime(), Due: w.GetDue().AsTime()},
 		}
 		r.closings[w.GetNumber()] = m

@@ -68,9 +68,9 @@ func TestAnActorThatWasNotAskedFor(t *testing.T) {
 	})
 }
 
-// A look-up from before the window tells nothing of the device in it: it may have gone since. A stream that was away when its window
-// ended is completed by whatever pair comes, and no Actor of it is MISSED by what was known then.
-func TestALookUpFromBeforeTheWindow(t *testing.T) {
+// A stream that was away when its window ended is judged by the devices as they are looked up for it once it is back: no Actor of it is MISSED
+// by what was known then.
+func TestAwayWhenTheWindowEnded(t *testing.T) {
 	for _, wantedOnly := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			h := newHouse(t, collector.DefaultSettings())
@@ -85,21 +85,41 @@ func TestALookUpFromBeforeTheWindow(t *testing.T) {
 			events := early.close()
 			request.ResumeToken = events[len(events)-1].GetResumeToken()
 			h.source.SetDevices()
-			time.Sleep(2 * time.Hour) // a re-read brings the pair
-			c := h.open(request)
-			time.Sleep(5 * time.Minute)
-			verdicts := 0
-			for _, e := range c.close() {
-				for _, v := range e.GetCompleted().GetVerdicts() {
-					verdicts++
-					if v.GetCannotJudgeReason() != integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_DEVICE_PENDING {
-						t.Errorf("wanted only %t: %s %s, %s", wantedOnly, v.GetVerdict(), v.GetCannotJudgeReason(), v.GetExplanation())
-					}
-				}
-			}
-			if verdicts != 1 {
-				t.Errorf("wanted only %t: %d verdicts", wantedOnly, verdicts)
+			time.Sleep(2 * time.Hour) // Re-reads brought pairs.
+			verdict := completedOf(t, h.open(request)).GetVerdicts()[0]
+			if verdict.GetCannotJudgeReason() != integrationv1.CannotJudgeReason_CANNOT_JUDGE_REASON_DEVICE_UNKNOWN {
+				t.Errorf("wanted only %t: %v", wantedOnly, verdict)
 			}
 		})
 	}
+}
+
+// While a stream was away, a pair was made for others, with the facts about their devices. It is none of the stream's: its device went
+// inactive meanwhile, and another got one that an alert names by its id alone.
+func TestPairOfOthersWhileAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, collector.DefaultSettings())
+		defer h.stop()
+		now := time.Now()
+		active := func(id, name string) *integrationv1.Device { return collectortest.Device(id, name, now.Add(time.Hour)) }
+		h.source.SetDevices(active(deviceOne, "ws-one.contoso.test"), active(deviceTwo, "ws-two.contoso.test"))
+		request := boundedRequest(actorNamed("one", "ws-one.contoso.test"), actorNamed("three", "ws-three.contoso.test"))
+		away, beside := h.open(request), h.open(boundedRequest(actorNamed("two", "ws-two.contoso.test")))
+		time.Sleep(20 * time.Second)
+		token := lastToken(away.close())
+		inactive := active(deviceOne, "ws-one.contoso.test")
+		inactive.HealthStatus = integrationv1.HealthStatus_HEALTH_STATUS_INACTIVE
+		h.source.SetDevices(inactive, active(deviceTwo, "ws-two.contoso.test"), active(deviceThree, "ws-three.contoso.test"))
+		h.source.Put(collectortest.Alert("a3", deviceThree, "", now.Add(30*time.Second)), now.Add(31*time.Second))
+		other := completedOf(t, beside)
+		completed := completedOf(t, h.open(resumed(request, token)))
+		if !completed.GetPair().GetThrough().AsTime().After(other.GetPair().GetThrough().AsTime()) {
+			t.Errorf("it was completed by the pair of others, %v", completed.GetPair())
+		}
+		for i, want := range []integrationv1.Verdict{integrationv1.Verdict_VERDICT_CANNOT_JUDGE, integrationv1.Verdict_VERDICT_PREVENTED} {
+			if got := completed.GetVerdicts()[i]; got.GetVerdict() != want {
+				t.Errorf("want %s, got %v", want, got)
+			}
+		}
+	})
 }

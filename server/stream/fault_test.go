@@ -197,10 +197,11 @@ func TestWhatThePairRestsOnIsGone(t *testing.T) {
 		h.source.Put(collectortest.Alert("a", deviceOne, "ws-one.contoso.test", time.Now()), time.Now().Add(30*time.Second))
 		beside := h.open(following(actorNamed("one", "ws-one.contoso.test"))) // so that devices are looked up
 		request := boundedRequest(actorNamed("one", "ws-one.contoso.test"))
-		c := h.open(request)
+		c, same := h.open(request), h.open(request)
 		time.Sleep(time.Second)
 		token := lastToken(c.close())
-		time.Sleep(65 * time.Minute) // The alert is gone, and the pairs of re-reads behind it are there.
+		completedOf(t, same)
+		time.Sleep(58 * time.Minute) // The alert is gone, and the pair that the other stream waited for is there.
 		expired := h.open(resumed(request, token))
 		<-expired.done
 		oldest, ok := oldestOf(expired.err)

@@ -44,6 +44,7 @@ type session struct {
 	start     uint64 // what completes the stream lies behind it
 	position  position
 	token     *storev1.ResumeToken                             // of this stream, but for the position
+	name      uint64                                           // by which a pair names it
 	joined    *storev1.Served                                  // as what it takes part here; nil where the server is alone
 	sent      map[string]uint64                                // by alert key: the sequence of the revision sent last; unused where every device is asked for
 	passing   time.Time                                        // when the entry was made that is passed now
@@ -92,6 +93,7 @@ func newSession(request *integrationv1.StreamAlertsRequest, f *feed, token *stor
 		byKey:    map[match.Key][]*actor{},
 		start:    token.GetStartSequence(),
 		token:    token,
+		name:     collector.StreamName(slices.Concat(keysOf(request)...)),
 		position: position{0, wholeEntry},
 		sent:     map[string]uint64{},
 
@@ -190,37 +192,20 @@ func (s *session) pass(ctx context.Context, p store.Positioned, dry bool) ([]eve
 	return nil, nil
 }
 
-// completedBy says whether a pair completes the stream: not so where the facts about its Actors' devices may not stand before it.
+// completedBy says whether a pair completes the stream: not so where the facts about its Actors' devices may not stand before it, since
+// nobody was there who waited for it with these Actors.
 func (s *session) completedBy(sequence uint64, proof *storev1.PairProof) bool {
-	if !s.bounded() || sequence <= s.start || s.awaited != nil || !s.servedBy(proof) {
+	if !s.bounded() || sequence <= s.start || s.awaited != nil {
 		return false
+	}
+	if proof.GetWaiting() != nil {
+		if _, named := slices.BinarySearch(proof.GetWaiting().GetStreams(), s.name); !named {
+			return false
+		}
 	}
 	c, pair := s.closing(), proof.GetPair()
 	return !pair.GetSince().AsTime().After(c.Since) && !pair.GetThrough().AsTime().Before(c.Due)
 }
-
-// servedBy says whether a pair was appended with the facts that the stream asks for: by a server that is alone, or by one that had taken in
-// what the stream wants, on one of the servers where it took part.
-func (s *session) servedBy(proof *storev1.PairProof) bool {
-	return len(proof.GetServed()) == 0 || slices.ContainsFunc(proof.GetServed(), func(served *storev1.Served) bool {
-		return slices.ContainsFunc(s.token.GetJoined(), func(joined *storev1.Served) bool {
-			return joined.GetServer() == served.GetServer() && joined.GetGeneration() <= served.GetGeneration()
-		})
-	})
-}
-
-// joinAs takes note that the stream takes part as one of a server's, of those that share the store.
-func (s *session) joinAs(joined *storev1.Served) {
-	if s.joined = joined; joined == nil {
-		return
-	}
-	list := append(slices.Clone(s.token.GetJoined()), joined)
-	s.token.Joined = list[max(0, len(list)-mostJoined):]
-}
-
-// mostJoined is how many servers a token tells that its stream took part on: pairs that served only one of those before are not what
-// completes it.
-const mostJoined = 4
 
 // failedBy says whether a failed closing ends the stream.
 func (s *session) failedBy(sequence uint64, f *storev1.FailedClosing) bool {

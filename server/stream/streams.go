@@ -116,8 +116,7 @@ func (s *Streams) join(
 		return err
 	}
 	defer session.close()
-	// What it passed until here, it passed as what it was then.
-	session.joinAs(member.Joined())
+	session.joined = member.Joined()
 	session.api = api
 	r.session = session
 	err = r.run(ctx)

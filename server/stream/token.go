@@ -74,15 +74,14 @@ func invalidToken(why string) error {
 // hasUnknown says whether a token has fields that this version does not know.
 func hasUnknown(token *storev1.ResumeToken) bool {
 	return len(token.ProtoReflect().GetUnknown())+len(token.GetBinding().ProtoReflect().GetUnknown())+
-		len(token.GetStartTime().ProtoReflect().GetUnknown()) > 0 ||
-		slices.ContainsFunc(token.GetJoined(), func(s *storev1.Served) bool { return len(s.ProtoReflect().GetUnknown()) > 0 })
+		len(token.GetStartTime().ProtoReflect().GetUnknown()) > 0
 }
 
 // sound says whether a token can be one that was given out: it names a journal, a position, and a time that there is.
 func sound(token *storev1.ResumeToken) bool {
 	return token.GetUid() != "" && token.GetIdentity() != "" &&
 		(token.GetSequence() > 0 || token.GetOrdinal() == wholeEntry) &&
-		(token.GetStartTime() == nil || token.GetStartTime().IsValid()) && len(token.GetJoined()) <= mostJoined &&
+		(token.GetStartTime() == nil || token.GetStartTime().IsValid()) &&
 		!slices.ContainsFunc(token.GetVerdicts(), func(packed byte) bool { _, ok := unpackVerdict(packed); return !ok })
 }
 

@@ -5,8 +5,10 @@ import (
 	"strings"
 	"time"
 
+	"defender-integration/collector"
 	storev1 "defender-integration/gen/defender/integration/store/v1"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
+	"defender-integration/match"
 )
 
 // expected is an event that a stream must send.
@@ -139,7 +141,7 @@ func (m *model) fact(sequence uint64, fact *storev1.DeviceFact) {
 	m.lookAgain(sequence)
 }
 
-// closes says that an entry is what a bounded stream waits for: a pair from the window's start less the tolerance, or earlier,
+// closes says that an entry is what a bounded stream waits for: a pair that names it, from the window's start less the tolerance, or earlier,
 // through its end and the wait, or later; or that none could be had.
 func (m *model) closes(entry *storev1.Entry) bool {
 	window := m.request.GetWindow()
@@ -148,10 +150,21 @@ func (m *model) closes(entry *storev1.Entry) bool {
 	}
 	since, due := window.GetStartTime().AsTime().Add(-m.tolerance), window.GetEndTime().AsTime().Add(m.request.GetWait().AsDuration())
 	if pair := entry.GetPair().GetPair(); pair != nil {
-		return !pair.GetSince().AsTime().After(since) && !pair.GetThrough().AsTime().Before(due)
+		return slices.Contains(entry.GetPair().GetWaiting().GetStreams(), nameOf(m.request)) && !pair.GetSince().AsTime().After(since) && !pair.GetThrough().AsTime().Before(due)
 	}
 	failed := entry.GetFailedClosing()
 	return failed != nil && failed.GetSince().AsTime().Equal(since) && failed.GetDue().AsTime().Equal(due)
+}
+
+// nameOf returns what a pair names a stream by.
+func nameOf(request *integrationv1.StreamAlertsRequest) uint64 {
+	var keys []string
+	for _, a := range request.GetActors() {
+		for _, k := range match.ActorKeys(a) {
+			keys = append(keys, k.String())
+		}
+	}
+	return collector.StreamName(keys)
 }
 
 // complete ends the stream: each alert is judged by its last revision, with the devices as they are now.

@@ -367,7 +367,9 @@ type WishedClosing struct {
 	// When it was asked for.
 	AskedTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=asked_time,json=askedTime,proto3" json:"asked_time,omitempty"`
 	// For how much of the time since then the integration was paused.
-	Stood         *durationpb.Duration `protobuf:"bytes,5,opt,name=stood,proto3" json:"stood,omitempty"`
+	Stood *durationpb.Duration `protobuf:"bytes,5,opt,name=stood,proto3" json:"stood,omitempty"`
+	// The stream, as a pair names it.
+	Stream        uint64 `protobuf:"fixed64,6,opt,name=stream,proto3" json:"stream,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -435,6 +437,13 @@ func (x *WishedClosing) GetStood() *durationpb.Duration {
 		return x.Stood
 	}
 	return nil
+}
+
+func (x *WishedClosing) GetStream() uint64 {
+	if x != nil {
+		return x.Stream
+	}
+	return 0
 }
 
 // WishedAnswer is what telemetry is asked.
@@ -828,7 +837,7 @@ func (x *TakeOver) GetHolder() uint64 {
 	return 0
 }
 
-// Served names a server whose streams' wish was taken in: the facts about the devices of its keys are in the journal.
+// Served names a server whose streams' wish was taken in when devices were looked up.
 type Served struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The server's incarnation.
@@ -909,14 +918,15 @@ const file_defender_integration_store_v1_cluster_proto_rawDesc = "" +
 	"\bclosings\x18\x06 \x03(\v2,.defender.integration.store.v1.WishedClosingR\bclosings\x120\n" +
 	"\x05reach\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x05reach\x12I\n" +
 	"\tquestions\x18\b \x03(\v2+.defender.integration.store.v1.WishedAnswerR\tquestions\x12\x18\n" +
-	"\adamaged\x18\t \x01(\tR\adamaged\"\xf3\x01\n" +
+	"\adamaged\x18\t \x01(\tR\adamaged\"\x8b\x02\n" +
 	"\rWishedClosing\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x120\n" +
 	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12,\n" +
 	"\x03due\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x03due\x129\n" +
 	"\n" +
 	"asked_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\taskedTime\x12/\n" +
-	"\x05stood\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x05stood\"\xaa\x02\n" +
+	"\x05stood\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x05stood\x12\x16\n" +
+	"\x06stream\x18\x06 \x01(\x06R\x06stream\"\xaa\x02\n" +
 	"\fWishedAnswer\x12\x1a\n" +
 	"\bquestion\x18\x01 \x01(\fR\bquestion\x120\n" +
 	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x124\n" +

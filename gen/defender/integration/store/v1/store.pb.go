@@ -414,8 +414,8 @@ type PairProof struct {
 	Pair *v1.Pair `protobuf:"bytes,1,opt,name=pair,proto3" json:"pair,omitempty"`
 	// The device look-up that it goes with.
 	Devices *DeviceLookup `protobuf:"bytes,2,opt,name=devices,proto3" json:"devices,omitempty"`
-	// The servers whose streams' facts stand before it, of those that share the store; none where the server is alone.
-	Served        []*Served `protobuf:"bytes,3,rep,name=served,proto3" json:"served,omitempty"`
+	// The streams that waited for it. Absent in what was written before it was told: such a pair may complete any stream.
+	Waiting       *Waiting `protobuf:"bytes,3,opt,name=waiting,proto3" json:"waiting,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -464,9 +464,55 @@ func (x *PairProof) GetDevices() *DeviceLookup {
 	return nil
 }
 
-func (x *PairProof) GetServed() []*Served {
+func (x *PairProof) GetWaiting() *Waiting {
 	if x != nil {
-		return x.Served
+		return x.Waiting
+	}
+	return nil
+}
+
+// Waiting names the streams that waited for a pair: the facts about the devices that concern them stand before it.
+type Waiting struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The first 8 bytes of the SHA-256 of each stream's keys, ascending. Streams with the same keys share one.
+	Streams       []uint64 `protobuf:"fixed64,1,rep,packed,name=streams,proto3" json:"streams,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Waiting) Reset() {
+	*x = Waiting{}
+	mi := &file_defender_integration_store_v1_store_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Waiting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Waiting) ProtoMessage() {}
+
+func (x *Waiting) ProtoReflect() protoreflect.Message {
+	mi := &file_defender_integration_store_v1_store_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Waiting.ProtoReflect.Descriptor instead.
+func (*Waiting) Descriptor() ([]byte, []int) {
+	return file_defender_integration_store_v1_store_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Waiting) GetStreams() []uint64 {
+	if x != nil {
+		return x.Streams
 	}
 	return nil
 }
@@ -490,7 +536,7 @@ type DeviceLookup struct {
 
 func (x *DeviceLookup) Reset() {
 	*x = DeviceLookup{}
-	mi := &file_defender_integration_store_v1_store_proto_msgTypes[4]
+	mi := &file_defender_integration_store_v1_store_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -502,7 +548,7 @@ func (x *DeviceLookup) String() string {
 func (*DeviceLookup) ProtoMessage() {}
 
 func (x *DeviceLookup) ProtoReflect() protoreflect.Message {
-	mi := &file_defender_integration_store_v1_store_proto_msgTypes[4]
+	mi := &file_defender_integration_store_v1_store_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -515,7 +561,7 @@ func (x *DeviceLookup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceLookup.ProtoReflect.Descriptor instead.
 func (*DeviceLookup) Descriptor() ([]byte, []int) {
-	return file_defender_integration_store_v1_store_proto_rawDescGZIP(), []int{4}
+	return file_defender_integration_store_v1_store_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *DeviceLookup) GetKind() v1.DeviceSource_Kind {
@@ -570,7 +616,7 @@ type FailedClosing struct {
 
 func (x *FailedClosing) Reset() {
 	*x = FailedClosing{}
-	mi := &file_defender_integration_store_v1_store_proto_msgTypes[5]
+	mi := &file_defender_integration_store_v1_store_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -582,7 +628,7 @@ func (x *FailedClosing) String() string {
 func (*FailedClosing) ProtoMessage() {}
 
 func (x *FailedClosing) ProtoReflect() protoreflect.Message {
-	mi := &file_defender_integration_store_v1_store_proto_msgTypes[5]
+	mi := &file_defender_integration_store_v1_store_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -595,7 +641,7 @@ func (x *FailedClosing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailedClosing.ProtoReflect.Descriptor instead.
 func (*FailedClosing) Descriptor() ([]byte, []int) {
-	return file_defender_integration_store_v1_store_proto_rawDescGZIP(), []int{5}
+	return file_defender_integration_store_v1_store_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *FailedClosing) GetSince() *timestamppb.Timestamp {
@@ -643,7 +689,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_defender_integration_store_v1_store_proto_msgTypes[6]
+	mi := &file_defender_integration_store_v1_store_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -655,7 +701,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_defender_integration_store_v1_store_proto_msgTypes[6]
+	mi := &file_defender_integration_store_v1_store_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -668,7 +714,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_defender_integration_store_v1_store_proto_rawDescGZIP(), []int{6}
+	return file_defender_integration_store_v1_store_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Record) GetFormat() uint32 {
@@ -714,7 +760,7 @@ type Secrets struct {
 
 func (x *Secrets) Reset() {
 	*x = Secrets{}
-	mi := &file_defender_integration_store_v1_store_proto_msgTypes[7]
+	mi := &file_defender_integration_store_v1_store_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -726,7 +772,7 @@ func (x *Secrets) String() string {
 func (*Secrets) ProtoMessage() {}
 
 func (x *Secrets) ProtoReflect() protoreflect.Message {
-	mi := &file_defender_integration_store_v1_store_proto_msgTypes[7]
+	mi := &file_defender_integration_store_v1_store_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -739,7 +785,7 @@ func (x *Secrets) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Secrets.ProtoReflect.Descriptor instead.
 func (*Secrets) Descriptor() ([]byte, []int) {
-	return file_defender_integration_store_v1_store_proto_rawDescGZIP(), []int{7}
+	return file_defender_integration_store_v1_store_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Secrets) GetClientSecret() string {
@@ -788,7 +834,7 @@ type Checkpoint struct {
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_defender_integration_store_v1_store_proto_msgTypes[8]
+	mi := &file_defender_integration_store_v1_store_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -800,7 +846,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_defender_integration_store_v1_store_proto_msgTypes[8]
+	mi := &file_defender_integration_store_v1_store_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -813,7 +859,7 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_defender_integration_store_v1_store_proto_rawDescGZIP(), []int{8}
+	return file_defender_integration_store_v1_store_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Checkpoint) GetFormat() uint32 {
@@ -885,7 +931,7 @@ type Ledger struct {
 
 func (x *Ledger) Reset() {
 	*x = Ledger{}
-	mi := &file_defender_integration_store_v1_store_proto_msgTypes[9]
+	mi := &file_defender_integration_store_v1_store_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -897,7 +943,7 @@ func (x *Ledger) String() string {
 func (*Ledger) ProtoMessage() {}
 
 func (x *Ledger) ProtoReflect() protoreflect.Message {
-	mi := &file_defender_integration_store_v1_store_proto_msgTypes[9]
+	mi := &file_defender_integration_store_v1_store_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -910,7 +956,7 @@ func (x *Ledger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ledger.ProtoReflect.Descriptor instead.
 func (*Ledger) Descriptor() ([]byte, []int) {
-	return file_defender_integration_store_v1_store_proto_rawDescGZIP(), []int{9}
+	return file_defender_integration_store_v1_store_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Ledger) GetFormat() uint32 {
@@ -954,19 +1000,17 @@ type ResumeToken struct {
 	Verdicts []byte `protobuf:"bytes,11,opt,name=verdicts,proto3" json:"verdicts,omitempty"`
 	// The sequence of the entry by which that was completed.
 	JudgedSequence uint64 `protobuf:"varint,12,opt,name=judged_sequence,json=judgedSequence,proto3" json:"judged_sequence,omitempty"`
-	// As what the stream took part on servers that share a store, the last times: a pair that serves one of these may complete it.
-	Joined []*Served `protobuf:"bytes,13,rep,name=joined,proto3" json:"joined,omitempty"`
 	// When the newest entry was made that this service had read when it gave the token, in nanoseconds since 1970: no entry at a position
 	// of the token is newer. Where one is, the journal was put back to an earlier state and has grown again since. 0 in tokens of versions
 	// that did not tell it.
-	NewestEntry   uint64 `protobuf:"fixed64,14,opt,name=newest_entry,json=newestEntry,proto3" json:"newest_entry,omitempty"`
+	NewestEntry   uint64 `protobuf:"fixed64,13,opt,name=newest_entry,json=newestEntry,proto3" json:"newest_entry,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ResumeToken) Reset() {
 	*x = ResumeToken{}
-	mi := &file_defender_integration_store_v1_store_proto_msgTypes[10]
+	mi := &file_defender_integration_store_v1_store_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -978,7 +1022,7 @@ func (x *ResumeToken) String() string {
 func (*ResumeToken) ProtoMessage() {}
 
 func (x *ResumeToken) ProtoReflect() protoreflect.Message {
-	mi := &file_defender_integration_store_v1_store_proto_msgTypes[10]
+	mi := &file_defender_integration_store_v1_store_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -991,7 +1035,7 @@ func (x *ResumeToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeToken.ProtoReflect.Descriptor instead.
 func (*ResumeToken) Descriptor() ([]byte, []int) {
-	return file_defender_integration_store_v1_store_proto_rawDescGZIP(), []int{10}
+	return file_defender_integration_store_v1_store_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ResumeToken) GetFormat() uint32 {
@@ -1078,13 +1122,6 @@ func (x *ResumeToken) GetJudgedSequence() uint64 {
 	return 0
 }
 
-func (x *ResumeToken) GetJoined() []*Served {
-	if x != nil {
-		return x.Joined
-	}
-	return nil
-}
-
 func (x *ResumeToken) GetNewestEntry() uint64 {
 	if x != nil {
 		return x.NewestEntry
@@ -1106,7 +1143,7 @@ type TelemetryAnswer struct {
 
 func (x *TelemetryAnswer) Reset() {
 	*x = TelemetryAnswer{}
-	mi := &file_defender_integration_store_v1_store_proto_msgTypes[11]
+	mi := &file_defender_integration_store_v1_store_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1118,7 +1155,7 @@ func (x *TelemetryAnswer) String() string {
 func (*TelemetryAnswer) ProtoMessage() {}
 
 func (x *TelemetryAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_defender_integration_store_v1_store_proto_msgTypes[11]
+	mi := &file_defender_integration_store_v1_store_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1131,7 +1168,7 @@ func (x *TelemetryAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TelemetryAnswer.ProtoReflect.Descriptor instead.
 func (*TelemetryAnswer) Descriptor() ([]byte, []int) {
-	return file_defender_integration_store_v1_store_proto_rawDescGZIP(), []int{11}
+	return file_defender_integration_store_v1_store_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *TelemetryAnswer) GetQuestion() []byte {
@@ -1161,7 +1198,7 @@ type Ledger_Block struct {
 
 func (x *Ledger_Block) Reset() {
 	*x = Ledger_Block{}
-	mi := &file_defender_integration_store_v1_store_proto_msgTypes[12]
+	mi := &file_defender_integration_store_v1_store_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1173,7 +1210,7 @@ func (x *Ledger_Block) String() string {
 func (*Ledger_Block) ProtoMessage() {}
 
 func (x *Ledger_Block) ProtoReflect() protoreflect.Message {
-	mi := &file_defender_integration_store_v1_store_proto_msgTypes[12]
+	mi := &file_defender_integration_store_v1_store_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1186,7 +1223,7 @@ func (x *Ledger_Block) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ledger_Block.ProtoReflect.Descriptor instead.
 func (*Ledger_Block) Descriptor() ([]byte, []int) {
-	return file_defender_integration_store_v1_store_proto_rawDescGZIP(), []int{9, 0}
+	return file_defender_integration_store_v1_store_proto_rawDescGZIP(), []int{10, 0}
 }
 
 func (x *Ledger_Block) GetTime() *timestamppb.Timestamp {
@@ -1218,7 +1255,7 @@ type ResumeToken_Binding struct {
 
 func (x *ResumeToken_Binding) Reset() {
 	*x = ResumeToken_Binding{}
-	mi := &file_defender_integration_store_v1_store_proto_msgTypes[13]
+	mi := &file_defender_integration_store_v1_store_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1230,7 +1267,7 @@ func (x *ResumeToken_Binding) String() string {
 func (*ResumeToken_Binding) ProtoMessage() {}
 
 func (x *ResumeToken_Binding) ProtoReflect() protoreflect.Message {
-	mi := &file_defender_integration_store_v1_store_proto_msgTypes[13]
+	mi := &file_defender_integration_store_v1_store_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1243,7 +1280,7 @@ func (x *ResumeToken_Binding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeToken_Binding.ProtoReflect.Descriptor instead.
 func (*ResumeToken_Binding) Descriptor() ([]byte, []int) {
-	return file_defender_integration_store_v1_store_proto_rawDescGZIP(), []int{10, 0}
+	return file_defender_integration_store_v1_store_proto_rawDescGZIP(), []int{11, 0}
 }
 
 func (x *ResumeToken_Binding) GetActors() []byte {
@@ -1302,11 +1339,13 @@ const file_defender_integration_store_v1_store_proto_rawDesc = "" +
 	"\x06device\x18\x01 \x01(\v2\x1f.defender.integration.v1.DeviceR\x06device\x12@\n" +
 	"\x0elooked_up_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\flookedUpTime\x12\x12\n" +
 	"\x04gone\x18\x03 \x01(\bR\x04gone\x12\x18\n" +
-	"\arepeats\x18\x04 \x01(\x04R\arepeats\"\xc4\x01\n" +
+	"\arepeats\x18\x04 \x01(\x04R\arepeats\"\xc7\x01\n" +
 	"\tPairProof\x121\n" +
 	"\x04pair\x18\x01 \x01(\v2\x1d.defender.integration.v1.PairR\x04pair\x12E\n" +
-	"\adevices\x18\x02 \x01(\v2+.defender.integration.store.v1.DeviceLookupR\adevices\x12=\n" +
-	"\x06served\x18\x03 \x03(\v2%.defender.integration.store.v1.ServedR\x06served\"\x83\x02\n" +
+	"\adevices\x18\x02 \x01(\v2+.defender.integration.store.v1.DeviceLookupR\adevices\x12@\n" +
+	"\awaiting\x18\x03 \x01(\v2&.defender.integration.store.v1.WaitingR\awaiting\"#\n" +
+	"\aWaiting\x12\x18\n" +
+	"\astreams\x18\x01 \x03(\x06R\astreams\"\x83\x02\n" +
 	"\fDeviceLookup\x12>\n" +
 	"\x04kind\x18\x01 \x01(\x0e2*.defender.integration.v1.DeviceSource.KindR\x04kind\x12@\n" +
 	"\x0elooked_up_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\flookedUpTime\x12:\n" +
@@ -1344,7 +1383,7 @@ const file_defender_integration_store_v1_store_proto_rawDesc = "" +
 	"\x06blocks\x18\x02 \x03(\v2+.defender.integration.store.v1.Ledger.BlockR\x06blocks\x1aM\n" +
 	"\x05Block\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
-	"\x05calls\x18\x02 \x01(\x03R\x05calls\"\x80\x05\n" +
+	"\x05calls\x18\x02 \x01(\x03R\x05calls\"\xc1\x04\n" +
 	"\vResumeToken\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x10\n" +
 	"\x03uid\x18\x02 \x01(\tR\x03uid\x12\x1a\n" +
@@ -1359,9 +1398,8 @@ const file_defender_integration_store_v1_store_proto_rawDesc = "" +
 	"\x0eintegration_id\x18\n" +
 	" \x01(\tR\rintegrationId\x12\x1a\n" +
 	"\bverdicts\x18\v \x01(\fR\bverdicts\x12'\n" +
-	"\x0fjudged_sequence\x18\f \x01(\x04R\x0ejudgedSequence\x12=\n" +
-	"\x06joined\x18\r \x03(\v2%.defender.integration.store.v1.ServedR\x06joined\x12!\n" +
-	"\fnewest_entry\x18\x0e \x01(\x06R\vnewestEntry\x1aY\n" +
+	"\x0fjudged_sequence\x18\f \x01(\x04R\x0ejudgedSequence\x12!\n" +
+	"\fnewest_entry\x18\r \x01(\x06R\vnewestEntry\x1aY\n" +
 	"\aBinding\x12\x16\n" +
 	"\x06actors\x18\x01 \x01(\fR\x06actors\x12\x16\n" +
 	"\x06window\x18\x02 \x01(\fR\x06window\x12\x1e\n" +
@@ -1386,78 +1424,77 @@ func file_defender_integration_store_v1_store_proto_rawDescGZIP() []byte {
 	return file_defender_integration_store_v1_store_proto_rawDescData
 }
 
-var file_defender_integration_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_defender_integration_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_defender_integration_store_v1_store_proto_goTypes = []any{
 	(*Entry)(nil),                 // 0: defender.integration.store.v1.Entry
 	(*Revision)(nil),              // 1: defender.integration.store.v1.Revision
 	(*DeviceFact)(nil),            // 2: defender.integration.store.v1.DeviceFact
 	(*PairProof)(nil),             // 3: defender.integration.store.v1.PairProof
-	(*DeviceLookup)(nil),          // 4: defender.integration.store.v1.DeviceLookup
-	(*FailedClosing)(nil),         // 5: defender.integration.store.v1.FailedClosing
-	(*Record)(nil),                // 6: defender.integration.store.v1.Record
-	(*Secrets)(nil),               // 7: defender.integration.store.v1.Secrets
-	(*Checkpoint)(nil),            // 8: defender.integration.store.v1.Checkpoint
-	(*Ledger)(nil),                // 9: defender.integration.store.v1.Ledger
-	(*ResumeToken)(nil),           // 10: defender.integration.store.v1.ResumeToken
-	(*TelemetryAnswer)(nil),       // 11: defender.integration.store.v1.TelemetryAnswer
-	(*Ledger_Block)(nil),          // 12: defender.integration.store.v1.Ledger.Block
-	(*ResumeToken_Binding)(nil),   // 13: defender.integration.store.v1.ResumeToken.Binding
-	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
-	(*TakeOver)(nil),              // 15: defender.integration.store.v1.TakeOver
-	(*v1.Alert)(nil),              // 16: defender.integration.v1.Alert
-	(*v1.Omission)(nil),           // 17: defender.integration.v1.Omission
-	(*durationpb.Duration)(nil),   // 18: google.protobuf.Duration
-	(*v1.Device)(nil),             // 19: defender.integration.v1.Device
-	(*v1.Pair)(nil),               // 20: defender.integration.v1.Pair
-	(*Served)(nil),                // 21: defender.integration.store.v1.Served
+	(*Waiting)(nil),               // 4: defender.integration.store.v1.Waiting
+	(*DeviceLookup)(nil),          // 5: defender.integration.store.v1.DeviceLookup
+	(*FailedClosing)(nil),         // 6: defender.integration.store.v1.FailedClosing
+	(*Record)(nil),                // 7: defender.integration.store.v1.Record
+	(*Secrets)(nil),               // 8: defender.integration.store.v1.Secrets
+	(*Checkpoint)(nil),            // 9: defender.integration.store.v1.Checkpoint
+	(*Ledger)(nil),                // 10: defender.integration.store.v1.Ledger
+	(*ResumeToken)(nil),           // 11: defender.integration.store.v1.ResumeToken
+	(*TelemetryAnswer)(nil),       // 12: defender.integration.store.v1.TelemetryAnswer
+	(*Ledger_Block)(nil),          // 13: defender.integration.store.v1.Ledger.Block
+	(*ResumeToken_Binding)(nil),   // 14: defender.integration.store.v1.ResumeToken.Binding
+	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(*TakeOver)(nil),              // 16: defender.integration.store.v1.TakeOver
+	(*v1.Alert)(nil),              // 17: defender.integration.v1.Alert
+	(*v1.Omission)(nil),           // 18: defender.integration.v1.Omission
+	(*durationpb.Duration)(nil),   // 19: google.protobuf.Duration
+	(*v1.Device)(nil),             // 20: defender.integration.v1.Device
+	(*v1.Pair)(nil),               // 21: defender.integration.v1.Pair
 	(v1.DeviceSource_Kind)(0),     // 22: defender.integration.v1.DeviceSource.Kind
 	(*v1.Problem)(nil),            // 23: defender.integration.v1.Problem
 	(*v1.Integration)(nil),        // 24: defender.integration.v1.Integration
 	(*v1.Telemetry)(nil),          // 25: defender.integration.v1.Telemetry
 }
 var file_defender_integration_store_v1_store_proto_depIdxs = []int32{
-	14, // 0: defender.integration.store.v1.Entry.entry_time:type_name -> google.protobuf.Timestamp
+	15, // 0: defender.integration.store.v1.Entry.entry_time:type_name -> google.protobuf.Timestamp
 	1,  // 1: defender.integration.store.v1.Entry.revision:type_name -> defender.integration.store.v1.Revision
 	2,  // 2: defender.integration.store.v1.Entry.device_fact:type_name -> defender.integration.store.v1.DeviceFact
 	3,  // 3: defender.integration.store.v1.Entry.pair:type_name -> defender.integration.store.v1.PairProof
-	5,  // 4: defender.integration.store.v1.Entry.failed_closing:type_name -> defender.integration.store.v1.FailedClosing
-	11, // 5: defender.integration.store.v1.Entry.telemetry_answer:type_name -> defender.integration.store.v1.TelemetryAnswer
-	15, // 6: defender.integration.store.v1.Entry.take_over:type_name -> defender.integration.store.v1.TakeOver
-	14, // 7: defender.integration.store.v1.Revision.updated_time:type_name -> google.protobuf.Timestamp
-	14, // 8: defender.integration.store.v1.Revision.seen_time:type_name -> google.protobuf.Timestamp
-	14, // 9: defender.integration.store.v1.Revision.first_seen_time:type_name -> google.protobuf.Timestamp
-	16, // 10: defender.integration.store.v1.Revision.alert:type_name -> defender.integration.v1.Alert
-	17, // 11: defender.integration.store.v1.Revision.omission:type_name -> defender.integration.v1.Omission
-	18, // 12: defender.integration.store.v1.Revision.away:type_name -> google.protobuf.Duration
-	19, // 13: defender.integration.store.v1.DeviceFact.device:type_name -> defender.integration.v1.Device
-	14, // 14: defender.integration.store.v1.DeviceFact.looked_up_time:type_name -> google.protobuf.Timestamp
-	20, // 15: defender.integration.store.v1.PairProof.pair:type_name -> defender.integration.v1.Pair
-	4,  // 16: defender.integration.store.v1.PairProof.devices:type_name -> defender.integration.store.v1.DeviceLookup
-	21, // 17: defender.integration.store.v1.PairProof.served:type_name -> defender.integration.store.v1.Served
+	6,  // 4: defender.integration.store.v1.Entry.failed_closing:type_name -> defender.integration.store.v1.FailedClosing
+	12, // 5: defender.integration.store.v1.Entry.telemetry_answer:type_name -> defender.integration.store.v1.TelemetryAnswer
+	16, // 6: defender.integration.store.v1.Entry.take_over:type_name -> defender.integration.store.v1.TakeOver
+	15, // 7: defender.integration.store.v1.Revision.updated_time:type_name -> google.protobuf.Timestamp
+	15, // 8: defender.integration.store.v1.Revision.seen_time:type_name -> google.protobuf.Timestamp
+	15, // 9: defender.integration.store.v1.Revision.first_seen_time:type_name -> google.protobuf.Timestamp
+	17, // 10: defender.integration.store.v1.Revision.alert:type_name -> defender.integration.v1.Alert
+	18, // 11: defender.integration.store.v1.Revision.omission:type_name -> defender.integration.v1.Omission
+	19, // 12: defender.integration.store.v1.Revision.away:type_name -> google.protobuf.Duration
+	20, // 13: defender.integration.store.v1.DeviceFact.device:type_name -> defender.integration.v1.Device
+	15, // 14: defender.integration.store.v1.DeviceFact.looked_up_time:type_name -> google.protobuf.Timestamp
+	21, // 15: defender.integration.store.v1.PairProof.pair:type_name -> defender.integration.v1.Pair
+	5,  // 16: defender.integration.store.v1.PairProof.devices:type_name -> defender.integration.store.v1.DeviceLookup
+	4,  // 17: defender.integration.store.v1.PairProof.waiting:type_name -> defender.integration.store.v1.Waiting
 	22, // 18: defender.integration.store.v1.DeviceLookup.kind:type_name -> defender.integration.v1.DeviceSource.Kind
-	14, // 19: defender.integration.store.v1.DeviceLookup.looked_up_time:type_name -> google.protobuf.Timestamp
+	15, // 19: defender.integration.store.v1.DeviceLookup.looked_up_time:type_name -> google.protobuf.Timestamp
 	23, // 20: defender.integration.store.v1.DeviceLookup.problem:type_name -> defender.integration.v1.Problem
-	14, // 21: defender.integration.store.v1.FailedClosing.since:type_name -> google.protobuf.Timestamp
-	14, // 22: defender.integration.store.v1.FailedClosing.due:type_name -> google.protobuf.Timestamp
+	15, // 21: defender.integration.store.v1.FailedClosing.since:type_name -> google.protobuf.Timestamp
+	15, // 22: defender.integration.store.v1.FailedClosing.due:type_name -> google.protobuf.Timestamp
 	23, // 23: defender.integration.store.v1.FailedClosing.problem:type_name -> defender.integration.v1.Problem
-	4,  // 24: defender.integration.store.v1.FailedClosing.devices:type_name -> defender.integration.store.v1.DeviceLookup
+	5,  // 24: defender.integration.store.v1.FailedClosing.devices:type_name -> defender.integration.store.v1.DeviceLookup
 	24, // 25: defender.integration.store.v1.Record.integration:type_name -> defender.integration.v1.Integration
-	14, // 26: defender.integration.store.v1.Checkpoint.floor_time:type_name -> google.protobuf.Timestamp
-	14, // 27: defender.integration.store.v1.Checkpoint.polled_since:type_name -> google.protobuf.Timestamp
-	14, // 28: defender.integration.store.v1.Checkpoint.polled_through:type_name -> google.protobuf.Timestamp
-	14, // 29: defender.integration.store.v1.Checkpoint.covered_since:type_name -> google.protobuf.Timestamp
-	18, // 30: defender.integration.store.v1.Checkpoint.clock:type_name -> google.protobuf.Duration
-	12, // 31: defender.integration.store.v1.Ledger.blocks:type_name -> defender.integration.store.v1.Ledger.Block
-	14, // 32: defender.integration.store.v1.ResumeToken.start_time:type_name -> google.protobuf.Timestamp
-	13, // 33: defender.integration.store.v1.ResumeToken.binding:type_name -> defender.integration.store.v1.ResumeToken.Binding
-	21, // 34: defender.integration.store.v1.ResumeToken.joined:type_name -> defender.integration.store.v1.Served
-	25, // 35: defender.integration.store.v1.TelemetryAnswer.telemetry:type_name -> defender.integration.v1.Telemetry
-	14, // 36: defender.integration.store.v1.Ledger.Block.time:type_name -> google.protobuf.Timestamp
-	37, // [37:37] is the sub-list for method output_type
-	37, // [37:37] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	15, // 26: defender.integration.store.v1.Checkpoint.floor_time:type_name -> google.protobuf.Timestamp
+	15, // 27: defender.integration.store.v1.Checkpoint.polled_since:type_name -> google.protobuf.Timestamp
+	15, // 28: defender.integration.store.v1.Checkpoint.polled_through:type_name -> google.protobuf.Timestamp
+	15, // 29: defender.integration.store.v1.Checkpoint.covered_since:type_name -> google.protobuf.Timestamp
+	19, // 30: defender.integration.store.v1.Checkpoint.clock:type_name -> google.protobuf.Duration
+	13, // 31: defender.integration.store.v1.Ledger.blocks:type_name -> defender.integration.store.v1.Ledger.Block
+	15, // 32: defender.integration.store.v1.ResumeToken.start_time:type_name -> google.protobuf.Timestamp
+	14, // 33: defender.integration.store.v1.ResumeToken.binding:type_name -> defender.integration.store.v1.ResumeToken.Binding
+	25, // 34: defender.integration.store.v1.TelemetryAnswer.telemetry:type_name -> defender.integration.v1.Telemetry
+	15, // 35: defender.integration.store.v1.Ledger.Block.time:type_name -> google.protobuf.Timestamp
+	36, // [36:36] is the sub-list for method output_type
+	36, // [36:36] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_defender_integration_store_v1_store_proto_init() }
@@ -1480,7 +1517,7 @@ func file_defender_integration_store_v1_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_defender_integration_store_v1_store_proto_rawDesc), len(file_defender_integration_store_v1_store_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
