@@ -15,7 +15,8 @@ import (
 )
 
 const (
-	// wishInterval is the least time between two times that what streams want is written.
+	// wishInterval is the least time between two times that what streams want is gathered, and written for each part that it takes: it is
+	// written whole, also where one stream came to thousands.
 	wishInterval = 250 * time.Millisecond
 	// patience is how long nobody needs to say how an integration does before it is told that nobody collects.
 	patience = 2 * time.Second
@@ -25,8 +26,9 @@ const (
 type posting struct {
 	wish      *storev1.Wish // as it was written, but for the version; nil where none stands
 	version   uint64
-	revisions []uint64 // of its parts
-	at        time.Time
+	revisions []uint64  // of its parts
+	at        time.Time // when it was last written
+	looked    time.Time // when it was last gathered
 }
 
 // assign makes the collector work under a lease, or follow the server that has it where there is none.
@@ -204,12 +206,14 @@ func (c *Collector) tellUnattended() {
 func (c *Collector) post(ctx context.Context) time.Duration {
 	p := &c.posting
 	age := time.Since(p.at)
+	wait := max(wishInterval-time.Since(p.looked), wishInterval*time.Duration(len(p.revisions))-age)
+	if wait > 0 {
+		return wait
+	}
+	p.looked = time.Now()
 	wish := c.wished()
 	if proto.Equal(wish, p.wish) && (wish == nil || age < noteLife/renewals) {
 		return noteLife / renewals
-	}
-	if age < wishInterval {
-		return wishInterval - age
 	}
 	p.at = time.Now()
 	if err := c.write(ctx, wish); err != nil {
