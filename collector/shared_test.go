@@ -2,6 +2,7 @@ package collector
 
 import (
 	"fmt"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -65,6 +66,44 @@ func TestBudgetIsSharedByProcesses(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What a server knows of a budget is forgotten when it takes the lease, and when it has had it: others spend of it in between.
+func TestLedgerIsReadAnewByWhoTakesOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := store.NewMemory()
+		m := NewManager(Options{Store: memory, Settings: DefaultSettings(), Lease: 10 * time.Second, Log: slog.New(slog.DiscardHandler)})
+		c := newCluster(m)
+		if err := c.renew(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		ledger := m.budgets.of("app", defender.LimitSIEM)
+		known := func() bool {
+			ledger.mu.Lock()
+			defer ledger.mu.Unlock()
+			return ledger.loaded
+		}
+		load := func() {
+			if err := ledger.load(t.Context()); err != nil || !known() {
+				t.Fatal(err)
+			}
+		}
+		load()
+		c.take(t.Context(), "app")
+		h := c.holdOf("app")
+		if h == nil || known() {
+			t.Fatalf("it has taken %v, and knows the ledger from before: %t", h, known())
+		}
+		load()
+		h.end()
+		c.tasks.Wait()
+		if known() {
+			t.Error("it knows the ledger when its lease is over")
+		}
+		if err := memory.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
 
 // Shares are even, alike for everybody who knows the same, and move no more than it takes.
