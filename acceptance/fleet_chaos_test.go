@@ -91,8 +91,9 @@ func (r *fleetRun) wantAway(since time.Time) {
 	}
 	for _, resumed := range r.resumers() {
 		resumed.until(r.t, "word that the store is away", func(all []heard) bool {
-			last := all[len(all)-1]
-			return last.when.After(since) && last.problem.GetReason() == integrationv1.ErrorReason_ERROR_REASON_STORE_UNAVAILABLE
+			return slices.ContainsFunc(all, func(h heard) bool {
+				return h.when.After(since) && h.problem.GetReason() == integrationv1.ErrorReason_ERROR_REASON_STORE_UNAVAILABLE
+			})
 		})
 	}
 }

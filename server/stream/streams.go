@@ -235,7 +235,10 @@ func (s *Streams) begin(
 		if newest.GetIdentity() != f.identity {
 			return nil, unavailable() // The journal was replaced, and the feed of what took its place is about to begin.
 		}
-		last = newest.GetLastSequence()
+		if err := f.await(ctx, newest.GetLastSequence()); err != nil {
+			return nil, err
+		}
+		first, last, floor = f.bounds()
 	}
 	if token == nil {
 		session := newSession(request, f, fresh)
