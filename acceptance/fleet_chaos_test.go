@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -113,9 +114,21 @@ func (r *fleetRun) replaceServers() {
 	r.t.Helper()
 	for _, m := range r.fleet.members {
 		r.makes("a server was replaced")
-		m.terminate()
+		m.life.Interrupt(syscall.SIGTERM)
+		for limit := time.Now().Add(patience); ; r.during(100 * time.Millisecond) {
+			if m.over() {
+				break
+			}
+			if time.Now().After(limit) {
+				r.t.Fatalf("server %d does not end", m.number)
+			}
+		}
+		if err := m.life.Err(); err != nil {
+			r.t.Errorf("server %d ended with %v", m.number, err)
+		}
 		m.start()
 		m.awaitReady()
+		r.during(500 * time.Millisecond)
 		r.heals(fmt.Sprintf("server %d was replaced", m.number))
 	}
 }
@@ -125,6 +138,14 @@ func (r *fleetRun) wantKeyRefused() {
 	r.t.Helper()
 	h := *r.house
 	h.program, h.socket = service(r.t), filepath.Join(h.dir, "other")
+	key, err := os.ReadFile(filepath.Join(h.dir, "sealing.key"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	key[len(key)-1] ^= 1
+	if err := os.WriteFile(filepath.Join(h.dir, "other.key"), key, 0o600); err != nil {
+		r.t.Fatal(err)
+	}
 	p := h.serve(r.t, nil, append(slices.Clone(r.fleet.flags), "--sealing-key-file", filepath.Join(h.dir, "other.key"))...)
 	select {
 	case <-p.Done():

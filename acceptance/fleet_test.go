@@ -121,8 +121,15 @@ func (m *member) awaitReady() {
 func (m *member) pause()  { m.life.Interrupt(syscall.SIGSTOP) }
 func (m *member) resume() { m.life.Interrupt(syscall.SIGCONT) }
 
-// terminate asks the server to end in order.
-func (m *member) terminate() { m.life.Stop(m.fleet.t) }
+// over says whether the server has ended.
+func (m *member) over() bool {
+	select {
+	case <-m.life.Done():
+		return true
+	default:
+		return false
+	}
+}
 
 // output returns all that the server wrote in all its lives.
 func (m *member) output() string {

@@ -99,6 +99,10 @@ func (c *cluster) renew(ctx context.Context) error {
 	for {
 		if !c.inTime() {
 			c.stop("this server could not renew its note in time")
+			// Whoever follows another server tells its streams; from the store nothing comes that would wake it.
+			for _, collector := range c.manager.all() {
+				collector.wakeUp()
+			}
 		}
 		err := c.put(ctx)
 		switch {
