@@ -13,6 +13,7 @@ SOAK ?= 1h
 STREAMS ?= 1000
 # How many streams `make load` opens.
 LOAD ?= 10000
+SCALE ?= 10000
 # How many sequences `make sequences` plays in fake time.
 SEQUENCES ?= 10000
 # How long `make fuzz` spends on each target.

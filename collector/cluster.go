@@ -21,6 +21,9 @@ const (
 	noteLife = time.Hour
 	// renewals is how often a server's note is renewed within a lease.
 	renewals = 3
+	// postsAtOnce is how many notes about integrations a server writes at once. Who waits for a turn gathers what has come meanwhile, so that
+	// thousands of streams that come together are not thousands of writes, which a cluster makes durable one by one.
+	postsAtOnce = 4
 )
 
 // errLapsed says that the others take this server for dead, since its note has lapsed.
@@ -38,6 +41,7 @@ type cluster struct {
 
 	kick  chan struct{} // capacity 1: what leases depend on has changed
 	hurry chan struct{} // capacity 1: the server's own note is to be written now
+	posts chan struct{} // held, as a semaphore, while a note about an integration is written
 
 	renewing sync.Mutex // held while the server's own note is written
 	revision uint64     // of that; guarded by renewing
@@ -64,6 +68,7 @@ func newCluster(m *Manager) *cluster {
 		began:   time.Now(),
 		kick:    make(chan struct{}, 1),
 		hurry:   make(chan struct{}, 1),
+		posts:   make(chan struct{}, postsAtOnce),
 		leaving: m.retired(),
 		board:   newBoard(),
 		holds:   map[string]*hold{},
@@ -298,6 +303,17 @@ func (c *cluster) look() {
 	case c.kick <- struct{}{}:
 	default:
 	}
+}
+
+// inTurn calls f when it is its turn to write a note about an integration.
+func (c *cluster) inTurn(ctx context.Context, f func() error) error {
+	select {
+	case c.posts <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-c.posts }()
+	return f()
 }
 
 // alive says whether a server is there, as far as is known. The caller holds mu.

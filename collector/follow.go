@@ -215,8 +215,12 @@ func (c *Collector) post(ctx context.Context) time.Duration {
 	if proto.Equal(wish, p.wish) && (wish == nil || age < noteLife/renewals) {
 		return noteLife / renewals
 	}
-	p.at = time.Now()
-	if err := c.write(ctx, wish); err != nil {
+	err := c.cluster.inTurn(ctx, func() error {
+		p.at = time.Now()
+		wish = c.wished()
+		return c.write(ctx, wish)
+	})
+	if err != nil {
 		if ctx.Err() == nil {
 			c.log.WarnContext(ctx, "the server that collects cannot be told what streams want", "error", err)
 		}

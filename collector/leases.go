@@ -45,6 +45,7 @@ func (c *cluster) dealOnce(ctx context.Context) {
 	}
 	servers, holders := c.facts()
 	owners := share(apps, servers, holders)
+	maps.DeleteFunc(c.free, func(app string, _ time.Time) bool { return owners[app] == 0 }) // Those that are no more.
 	var take []string
 	for _, app := range apps {
 		if c.takes(app, owners[app], holders[app], now) {

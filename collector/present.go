@@ -3,6 +3,7 @@ package collector
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -74,8 +75,15 @@ func (c *Collector) tellOthers(ctx context.Context, h *hold) {
 		present := now.presentOf(c.cluster.id)
 		again := noteLife / renewals
 		if h.good() && (!proto.Equal(present, told) || time.Since(at) >= again) {
-			put, err := c.putNote(ctx, key, &storev1.Note{Body: &storev1.Note_Present{Present: present}}, revision)
-			revision, at = put, time.Now()
+			err := c.cluster.inTurn(ctx, func() (err error) {
+				if !h.good() {
+					return fmt.Errorf("the lease is over: %w", ErrStopped)
+				}
+				now, changed = c.Snapshot()
+				present, at = now.presentOf(c.cluster.id), time.Now()
+				revision, err = c.putNote(ctx, key, &storev1.Note{Body: &storev1.Note_Present{Present: present}}, revision)
+				return err
+			})
 			if err == nil {
 				told = present
 			} else if ctx.Err() == nil {

@@ -50,6 +50,7 @@ type server struct {
 	number  int
 	store   *store.Memory
 	gate    gate
+	wire    wire
 	metrics *prometheus.Registry
 	manager *collector.Manager
 	streams *stream.Streams
@@ -103,7 +104,7 @@ func (f *fleet) start() *server {
 	s.cancel = cancel
 	s.manager = collector.NewManager(collector.Options{
 		Settings: f.settings,
-		Store:    &gated{s.store, &s.gate},
+		Store:    &gated{s.store, &s.gate, &s.wire},
 		Lease:    fleetLease,
 		Metrics:  s.metrics,
 		Connect: func(_ *storev1.Record, spend defender.SpendFunc) (collector.Source, error) {
@@ -191,11 +192,12 @@ func (g *gate) pass() {
 	}
 }
 
-// gated is a store whose journals are appended to through a gate.
+// gated is a store whose journals are appended to through a gate, and whose notes over a wire.
 type gated struct {
 	*store.Memory
 
 	gate *gate
+	wire *wire
 }
 
 func (g *gated) Journal(ctx context.Context, uid string) (store.Journal, error) {
