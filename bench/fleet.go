@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"defender-integration/acceptance/natsnode"
+	"defender-integration/client"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
 
@@ -35,6 +36,8 @@ const (
 	fleetRate = 500
 	// fleetWarm is how long alerts are raised before it is measured what they cost: several polls of each integration.
 	fleetWarm = 20 * time.Second
+	// fleetSettle is how long it is left alone before it is measured.
+	fleetSettle = 15 * time.Second
 	// fleetReady is how long everything has to start.
 	fleetReady = 2 * time.Minute
 )
@@ -126,7 +129,7 @@ func (h *house) measure(ctx context.Context, program, nats string, streams, inte
 	}
 	r.registered = time.Since(began)
 	// Until everything is collected, and nothing else goes on.
-	if err = pause(ctx, streamsSettle); err != nil {
+	if err = pause(ctx, fleetSettle); err != nil {
 		return r, err
 	}
 	streaming, cancel := context.WithCancel(ctx)
@@ -150,7 +153,7 @@ func (h *house) measure(ctx context.Context, program, nats string, streams, inte
 		return r, err
 	}
 	r.opened = time.Since(began)
-	if err = pause(ctx, streamsSettle); err != nil {
+	if err = pause(ctx, fleetSettle); err != nil {
 		return r, err
 	}
 	if err = watch("streams, idle", o.idle); err != nil {
@@ -303,17 +306,34 @@ func (h *house) open(ctx context.Context, group *errgroup.Group, streams, integr
 		through, first := conns[at], make(chan error, 1)
 		begun.Go(func() error { return <-first })
 		group.Go(func() error {
-			err := follow(ctx, integrationv1.NewIntegrationServiceClient(through), &integrationv1.StreamAlertsRequest{
+			return h.follow(ctx, client.New(through), &integrationv1.StreamAlertsRequest{
 				IntegrationId: integrationOf(i % integrations), Reference: fmt.Sprint("stream ", i),
 				Actors: []*integrationv1.Actor{{ActorId: "actor", FqHostName: deviceName(i / integrations)}},
-			}, first, h.received)
-			if ctx.Err() != nil {
-				return nil
-			}
-			return err
+			}, first)
 		})
 	}
 	return begun.Wait()
+}
+
+// follow receives a stream until ctx ends, which is no error. One that breaks off goes on, as a Director's does. It tells first when the stream
+// has begun, or cannot.
+func (h *house) follow(ctx context.Context, through *client.Client, request *integrationv1.StreamAlertsRequest, first chan<- error) error {
+	began := false
+	for event, err := range through.Alerts(request).Events(ctx) {
+		if !began && (err != nil || event.GetProgress() != nil) {
+			first <- err
+			began = true
+		}
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // It was to end.
+		}
+		if err != nil {
+			return err
+		}
+		event.Ack()
+		h.received(event.StreamAlertsResponse)
+	}
+	return nil
 }
 
 // received takes down how long an alert took to a stream.

@@ -125,7 +125,7 @@ func (s *setting) openStreams(ctx context.Context, n int) (ends func() []error, 
 			errs[i] = follow(ctx, through, &integrationv1.StreamAlertsRequest{
 				IntegrationId: integrationID, Reference: fmt.Sprint("stream ", i),
 				Actors: []*integrationv1.Actor{{ActorId: "actor", FqHostName: devices[i%len(devices)].DNSName}},
-			}, first, func(*integrationv1.StreamAlertsResponse) {})
+			}, first)
 		})
 	}
 	return func() []error {
@@ -134,11 +134,9 @@ func (s *setting) openStreams(ctx context.Context, n int) (ends func() []error, 
 	}, begun.Wait()
 }
 
-// follow receives a stream, gives each event to received, and returns why the stream ended. It tells first when `actors` and `progress` have
-// come, or why they did not.
+// follow receives a stream and returns why it ended. It tells first when `actors` and `progress` have come, or why they did not.
 func follow(
 	ctx context.Context, service integrationv1.IntegrationServiceClient, request *integrationv1.StreamAlertsRequest, first chan<- error,
-	received func(*integrationv1.StreamAlertsResponse),
 ) error {
 	call, err := service.StreamAlerts(ctx, request, grpc.WaitForReady(true))
 	if err != nil {
@@ -154,7 +152,6 @@ func follow(
 		if err != nil {
 			return err
 		}
-		received(event)
 	}
 }
 
