@@ -138,14 +138,10 @@ func (r *fleetRun) wantKeyRefused() {
 	r.t.Helper()
 	h := *r.house
 	h.program, h.socket = service(r.t), filepath.Join(h.dir, "other")
-	key, err := os.ReadFile(filepath.Join(h.dir, "sealing.key"))
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	key[len(key)-1] ^= 1
-	if err := os.WriteFile(filepath.Join(h.dir, "other.key"), key, 0o600); err != nil {
-		r.t.Fatal(err)
-	}
+	// A server of its own makes another key.
+	alone := h.serve(r.t, nil, "--data-dir", filepath.Join(h.dir, "alone"), "--sealing-key-file", filepath.Join(h.dir, "other.key"))
+	alone.WaitFor(r.t, "the server to be ready", func(output string) bool { return strings.Contains(output, `"msg":"ready"`) })
+	alone.Stop(r.t)
 	p := h.serve(r.t, nil, append(slices.Clone(r.fleet.flags), "--sealing-key-file", filepath.Join(h.dir, "other.key"))...)
 	select {
 	case <-p.Done():

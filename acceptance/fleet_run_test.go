@@ -87,10 +87,10 @@ func newFleetRun(t *testing.T, rng *rand.Rand, size fleetSize) *fleetRun {
 		}
 		request.IntegrationId = r.ids[number]
 		resumed := resumeBy(t, f.connect(t), request)
-		switch {
-		case i == 0:
+		switch i {
+		case 0:
 			r.every = resumed
-		case i == size.integrations:
+		case size.integrations:
 			r.one = resumed
 		default:
 			r.more = append(r.more, resumed)
