@@ -53,10 +53,10 @@ func trimAt(kills int) int   { return kills / 3 }
 // with much more than a fast one.
 const stepsPerLife = 60
 
-// The journal is trimmed to about 250 entries. That is more than streams need: the script changes an alert only for changeable steps
+// The journal is trimmed to about 300 entries. That is more than streams need: the script changes an alert only for changeable steps
 // after it was added, and goes on only while no reader is further behind than farthest.
 const (
-	keptBytes  = 850_000
+	keptBytes  = 1_050_000
 	changeable = 100
 	farthest   = 60
 )

@@ -48,7 +48,7 @@ func (h *house) resume(t *testing.T, request *integrationv1.StreamAlertsRequest)
 // resumeBy starts a resumer by a client.
 func resumeBy(t *testing.T, c *client.Client, request *integrationv1.StreamAlertsRequest) *resumer {
 	t.Helper()
-	r := &resumer{request: request, hashes: map[[sha256.Size]byte]bool{}, changed: make(chan struct{})}
+	r := &resumer{request: request, changed: make(chan struct{})}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
@@ -135,6 +135,9 @@ func (r *resumer) note(h heard) {
 	h.when = time.Now()
 	r.heard = append(r.heard, h)
 	if h.key != "" {
+		if r.hashes == nil {
+			r.hashes = map[[sha256.Size]byte]bool{}
+		}
 		r.hashes[h.hash] = true
 	}
 	r.wake()

@@ -325,7 +325,7 @@ func (h *house) follow(ctx context.Context, through *client.Client, request *int
 			began = true
 		}
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // It was to end.
+			return nil
 		}
 		if err != nil {
 			return err
