@@ -19,9 +19,9 @@ ARG VERSION=""
 ARG SOURCE_DATE_EPOCH=0
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/cache \
     GOCACHE=/cache GOTOOLCHAIN=local CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
-    go build -trimpath -buildvcs=false -ldflags "-s -w -X main.stamped=$VERSION" -o /out/root/defender-integration ./cmd/defender-integration \
-    && mkdir -p /out/root/etc/ssl/certs /out/data \
-    && cp /etc/ssl/certs/ca-certificates.crt /out/root/etc/ssl/certs/ \
+    go build -trimpath -buildvcs=false -ldflags "-s -w -X main.stamped=$VERSION" -o /out/image/defender-integration ./cmd/defender-integration \
+    && mkdir -p /out/image/etc/ssl/certs /out/data \
+    && cp /etc/ssl/certs/ca-certificates.crt /out/image/etc/ssl/certs/ \
     && find /out -exec touch --date="@$SOURCE_DATE_EPOCH" {} +
 
 # Nothing is in the image but the program and the authorities that Microsoft's certificates are verified with.
@@ -31,7 +31,7 @@ LABEL org.opencontainers.image.title="defender-integration" \
       org.opencontainers.image.description="The Microsoft Defender integration of a security-validation platform" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION"
-COPY --from=build /out/root/ /
+COPY --from=build /out/image/ /
 # A number, so that Kubernetes' runAsNonRoot can tell that it is not root. The folder belongs to it, and so does a new volume.
 COPY --from=build --chown=65532:65532 --chmod=0700 /out/data /data
 USER 65532:65532
