@@ -15,8 +15,8 @@ import (
 	"defender-integration/internal/announce"
 )
 
-// leastKills are enough for two kills at each point.
-const leastKills = 20
+// leastKills are enough for a few kills at each point.
+const leastKills = 32
 
 // killSettings are how often the service is killed, and the seed of everything that is random. ACCEPTANCE_KILLS and
 // ACCEPTANCE_SEED set them: more kills for a longer run, the seed of a failed run to see it again.
@@ -47,16 +47,16 @@ func killPoints() (always, trimming []string) {
 // When, in kills of the whole run, the third Actor gets its device, and from when on the journal is trimmed: only later, since what
 // is then sent at the place of the device's fact lies anywhere in the journal, and is to be there.
 func renameAt(kills int) int { return kills / 8 }
-func trimAt(kills int) int   { return kills / 3 }
+func trimAt(kills int) int   { return kills / 4 }
 
 // stepsPerLife is after how many steps in one life the script slows down to a tenth, so that a slow machine does not have to catch up
 // with much more than a fast one.
 const stepsPerLife = 60
 
-// The journal is trimmed to about 300 entries. That is more than streams need: the script changes an alert only for changeable steps
+// The journal is trimmed to about 350 entries. That is more than streams need: the script changes an alert only for changeable steps
 // after it was added, and goes on only while no reader is further behind than farthest.
 const (
-	keptBytes  = 1_050_000
+	keptBytes  = 1_200_000
 	changeable = 100
 	farthest   = 60
 )
@@ -72,7 +72,7 @@ type killPlan struct {
 func killPlans(rng *rand.Rand, kills int) []killPlan {
 	at := func(points []string) (plans []killPlan) {
 		for _, point := range points {
-			for range max(kills/10, 2) {
+			for range max(kills/10, 3) {
 				plans = append(plans, killPlan{point: point, nth: nthOf(rng, point)})
 			}
 		}
