@@ -266,6 +266,9 @@ func TestNarrator(t *testing.T) {
 			if out.String() != string(want) {
 				t.Errorf("it prints\n%s\nwant\n%s", out.String(), want)
 			}
+			if !test.colours && !strings.Contains(out.String(), gapTold) {
+				t.Errorf("it does not tell of a gap with %q", gapTold)
+			}
 			for line := range strings.Lines(out.String()) {
 				if columns := len([]rune(strings.TrimSuffix(line, "\n"))); !test.colours && columns > width {
 					t.Errorf("%d columns: %s", columns, line)
