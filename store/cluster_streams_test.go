@@ -100,10 +100,7 @@ func TestOnACluster(t *testing.T) {
 func (n *nodes) openOn(t *testing.T, options Options) *JetStream {
 	t.Helper()
 	options.URL, options.Prefix, options.Logger = n.urls(), t.Name()[len("TestOnACluster/"):], logger(t)
-	s, err := OpenJetStream(t.Context(), options)
-	must(t, err)
-	t.Cleanup(func() { _ = s.Close() })
-	return s
+	return openCluster(t, options)
 }
 
 // Streams get the replicas that are asked for, those that are there too, and none gets fewer.

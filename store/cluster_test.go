@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -24,10 +25,7 @@ func TestJetStreamOnAClusterConforms(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			open := func(t *testing.T) Store {
 				// Each test has the cluster for itself, by another prefix.
-				s, err := OpenJetStream(t.Context(), Options{URL: url, Replicas: 3, Prefix: fmt.Sprint("test-", i), Logger: logger(t)})
-				must(t, err)
-				t.Cleanup(func() { _ = s.Close() })
-				return s
+				return openCluster(t, Options{URL: url, Replicas: 3, Prefix: fmt.Sprint("test-", i), Logger: logger(t)})
 			}
 			s := open(t)
 			c.test(t, &harness{
@@ -142,6 +140,23 @@ func (n *nodes) awaitLeader() {
 	})
 }
 
+// openCluster opens the store on a cluster, and waits while it is unavailable, as the service does: a server whose routes to the others were
+// made anew takes them to be offline until they next tell of themselves.
+func openCluster(t *testing.T, options Options) *JetStream {
+	t.Helper()
+	var s *JetStream
+	eventually(t, "the cluster to be open", func() bool {
+		var err error
+		s, err = OpenJetStream(t.Context(), options)
+		if !errors.Is(err, ErrUnavailable) {
+			must(t, err)
+		}
+		return err == nil
+	})
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
 // eventually waits until something holds.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
@@ -175,10 +190,7 @@ func TestJournalIsMadeByMany(t *testing.T) {
 	url := startCluster(t)
 	stores := make([]Store, 3)
 	for i := range stores {
-		var err error
-		stores[i], err = OpenJetStream(t.Context(), Options{URL: url, Replicas: 3, Logger: logger(t)})
-		must(t, err)
-		t.Cleanup(func() { _ = stores[i].Close() })
+		stores[i] = openCluster(t, Options{URL: url, Replicas: 3, Logger: logger(t)})
 	}
 	for n := range 20 {
 		uid := fmt.Sprint("uid", n)
