@@ -15,6 +15,9 @@ const (
 	// oldestMinor is the oldest version of the servers, 2.12, and apiLevel what it says of itself: it has atomic batches.
 	oldestMinor = 12
 	apiLevel    = 2
+	// copyMinor is the oldest that a store is copied to or from: that of the engine in this process. An older one does not read its snapshots
+	// with certainty, nor it an older one's.
+	copyMinor = 15
 	// payloadNeeded is how large a message the cluster has to take, in bytes: an entry with its frame and headers.
 	payloadNeeded = MaxEntrySize + 4096
 )
@@ -46,17 +49,31 @@ func (s *JetStream) check(ctx context.Context) error {
 
 // checkServer checks what the server that we are connected to says of itself.
 func checkServer(version string, maxPayload int64) error {
-	major, rest, _ := strings.Cut(version, ".")
-	minor, _, _ := strings.Cut(rest, ".")
-	x, errX := strconv.Atoi(major)
-	y, errY := strconv.Atoi(minor)
-	if errX != nil || errY != nil || x < 2 || x == 2 && y < oldestMinor {
+	if older(version, oldestMinor) {
 		return fmt.Errorf("%w: its server has version %s, and 2.%d or later is needed (atomic batches): upgrade all servers of the cluster",
 			ErrSetup, version, oldestMinor)
 	}
 	if maxPayload < payloadNeeded {
 		return fmt.Errorf("%w: it takes messages of at most %d bytes, and entries have up to %d: set max_payload to 1MB, its default, or more",
 			ErrSetup, maxPayload, payloadNeeded)
+	}
+	return nil
+}
+
+// older says whether a server's version is older than 2.minor, or is none.
+func older(version string, minor int) bool {
+	major, rest, _ := strings.Cut(version, ".")
+	middle, _, _ := strings.Cut(rest, ".")
+	x, errX := strconv.Atoi(major)
+	y, errY := strconv.Atoi(middle)
+	return errX != nil || errY != nil || x < 2 || x == 2 && y < minor
+}
+
+// checkCopies checks whether a server of a version copies to and from the engine in this process.
+func checkCopies(version string) error {
+	if older(version, copyMinor) {
+		return fmt.Errorf("%w: its server has version %s, and copying needs 2.%d or later, as this program has: upgrade all servers of the cluster",
+			ErrSetup, version, copyMinor)
 	}
 	return nil
 }

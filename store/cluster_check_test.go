@@ -4,10 +4,13 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -206,6 +209,57 @@ func TestAnOldServerIsRefused(t *testing.T) {
 	} {
 		wantRefused(t, Options{URL: startOld(t, version), Timeout: 5 * time.Second}, ErrSetup, words)
 	}
+}
+
+func TestAnOldServerIsNotCopiedFrom(t *testing.T) {
+	from := Options{URL: startSaying(t, startServer(t), "2.14.9"), Logger: logger(t)}
+	_, err := Copy(t.Context(), from, Options{Dir: t.TempDir(), Logger: logger(t)}, func(int, int, uint64) {})
+	wantError(t, err, ErrSetup)
+	if words := "its server has version 2.14.9, and copying needs 2.15 or later"; err == nil || !strings.Contains(err.Error(), words) {
+		t.Errorf("got %v, want %q", err, words)
+	}
+}
+
+// startSaying starts what passes connections on to a server, which says to its clients that it is of some version. It returns its URL.
+func startSaying(t *testing.T, url, version string) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	var all sync.WaitGroup
+	pass := func(client net.Conn) {
+		defer func() { _ = client.Close() }()
+		server, err := net.Dial("tcp", strings.TrimPrefix(url, "nats://"))
+		if err != nil {
+			return
+		}
+		defer func() { _ = server.Close() }()
+		all.Go(func() {
+			_, _ = io.Copy(server, client)
+			_ = server.Close()
+		})
+		said := regexp.MustCompile(`^INFO (.*"version":)"[^"]*"`)
+		for answers := bufio.NewReader(server); ; {
+			line, err := answers.ReadString('\n')
+			if err != nil {
+				return
+			}
+			_, _ = io.WriteString(client, said.ReplaceAllString(line, fmt.Sprintf("INFO ${1}%q", version)))
+		}
+	}
+	all.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			all.Go(func() { pass(conn) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = listener.Close()
+		all.Wait()
+	})
+	return "nats://" + listener.Addr().String()
 }
 
 // startOld starts what says to be a server of some version, and knows no more than to greet and to answer pings. It returns its URL.

@@ -102,6 +102,9 @@ func openSide(ctx context.Context, options Options, filled bool) (*JetStream, er
 	if options.URL == "" {
 		return s, nil
 	}
+	if err := checkCopies(s.conn.ConnectedServerVersion()); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	for _, subject := range []string{"$JS.SNAPSHOT.ACK.check.check", "$JS.SNAPSHOT.RESTORE.check.check"} {
 		err := s.conn.PublishMsg(nats.NewMsg(subject))
 		denied := false
