@@ -21,9 +21,10 @@ type follower struct {
 	store  *JetStream
 	bucket jetstream.KeyValue
 	handle func(context.Context, jetstream.KeyValueEntry)
-	// told is the newest revision that was told, by key. A watcher that replaces another begins from the front, and one on a replica
-	// that is behind with what was replaced long ago.
-	told map[string]uint64
+	// told is the newest revision that was told. Each watcher tells in the order of revisions, so that all before it was told too, or was
+	// replaced: a watcher that takes another's place begins from the front, and one on a replica that is behind with what was replaced
+	// long ago.
+	told uint64
 	// synced says that everything was told that was there when following began.
 	synced bool
 }
@@ -46,7 +47,7 @@ func (s *JetStream) follow(ctx context.Context, bucket jetstream.KeyValue,
 	handle func(context.Context, jetstream.KeyValueEntry), done func(),
 ) error {
 	ctx, cancel := context.WithCancel(ctx)
-	f := &follower{store: s, bucket: bucket, handle: handle, told: map[string]uint64{}}
+	f := &follower{store: s, bucket: bucket, handle: handle}
 	w, err := f.begin(ctx)
 	if err != nil {
 		cancel()
@@ -145,8 +146,8 @@ func (f *follower) tell(ctx context.Context, w *watcher, entry jetstream.KeyValu
 		w.marked = true
 	} else {
 		w.last = max(w.last, entry.Revision())
-		if entry.Revision() > f.told[entry.Key()] {
-			f.told[entry.Key()] = entry.Revision()
+		if entry.Revision() > f.told {
+			f.told = entry.Revision()
 			f.handle(ctx, entry)
 		}
 	}

@@ -40,7 +40,7 @@ func (e toldEntry) Revision() uint64 { return e.revision }
 // watcher it comes from.
 func TestFollowerTellsWhatTheLeaderHad(t *testing.T) {
 	var heard []string
-	f := &follower{store: &JetStream{options: Options{Timeout: time.Second}}, told: map[string]uint64{}}
+	f := &follower{store: &JetStream{options: Options{Timeout: time.Second}}}
 	f.handle = func(_ context.Context, entry jetstream.KeyValueEntry) {
 		if entry == nil {
 			heard = append(heard, "synced")
