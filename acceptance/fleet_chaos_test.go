@@ -40,9 +40,11 @@ func TestFleet(t *testing.T) {
 		r.rng.Shuffle(len(round), func(i, j int) { round[i], round[j] = round[j], round[i] })
 		plan = append(plan, round...)
 	}
+	goroutines := r.fleet.goroutines()
 	for _, fault := range plan[:count] {
 		r.heals(fault())
 	}
+	r.verifyGoroutines(goroutines)
 	r.replaceServers()
 	r.cut(10)
 	r.verifyFleet()

@@ -132,19 +132,48 @@ func (r *fleetRun) pauseNode() string {
 // recoveredLine is what a server logs that begins to collect an integration.
 var recoveredLine = regexp.MustCompile(`"time":"([^"]+)","level":"INFO","msg":"journal recovered","integration_id":"([^"]+)"`)
 
-// collects returns the server that began to collect an integration last, by what the servers log.
-func (f *fleet) collects(id string) (last *member) {
-	var newest time.Time
+// recovery is that a server began to collect an integration.
+type recovery struct {
+	by *member
+	at time.Time
+}
+
+// recovered returns who began to collect an integration when, by what the servers log.
+func (f *fleet) recovered(id string) (all []recovery) {
 	for _, m := range f.members {
 		for _, line := range recoveredLine.FindAllStringSubmatch(m.output(), -1) {
 			at, err := time.Parse(time.RFC3339Nano, line[1])
 			if err != nil {
 				f.t.Fatal(err)
 			}
-			if line[2] == id && at.After(newest) {
-				newest, last = at, m
+			if line[2] == id {
+				all = append(all, recovery{m, at})
 			}
 		}
 	}
-	return last
+	slices.SortFunc(all, func(a, b recovery) int { return a.at.Compare(b.at) })
+	return all
+}
+
+// collects returns the server that began to collect an integration last; nil where none did.
+func (f *fleet) collects(id string) *member {
+	all := f.recovered(id)
+	if len(all) == 0 {
+		return nil
+	}
+	return all[len(all)-1].by
+}
+
+// recoveries tells who began to collect an integration in a time, and how long after it had begun.
+func (f *fleet) recoveries(id string, from, until time.Time) string {
+	var told []string
+	for _, r := range f.recovered(id) {
+		if r.at.After(from) && r.at.Before(until) {
+			told = append(told, fmt.Sprintf("by server %d after %s", r.by.number, r.at.Sub(from).Round(grain)))
+		}
+	}
+	if len(told) == 0 {
+		return "was not taken over"
+	}
+	return "was taken over " + strings.Join(told, ", and ")
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -93,7 +94,7 @@ func newFleet(t *testing.T, flags ...string) *fleet {
 // start starts the server, and lets it pass every point, unless it is to be stopped there.
 func (m *member) start() {
 	m.fleet.t.Helper()
-	life := m.house.start(m.fleet.t, m.fleet.flags...)
+	life := m.house.start(m.fleet.t, append(slices.Clone(m.fleet.flags), "--metrics-address", "127.0.0.1:0")...)
 	m.life, m.served = life, append(m.served, life)
 	go func() {
 		for {

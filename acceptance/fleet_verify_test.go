@@ -1,9 +1,11 @@
 package acceptance_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -95,6 +97,44 @@ func (r *fleetRun) verifyLogs() {
 	}
 }
 
+// servingMetrics is what a server logs of where it serves its metrics.
+var servingMetrics = regexp.MustCompile(`"msg":"serving metrics","address":"([^"]+)"`)
+
+// goroutines adds up the goroutines of all servers.
+func (f *fleet) goroutines() (sum float64) {
+	f.t.Helper()
+	gauges := newSoakGauges(f.t)
+	for _, m := range f.members {
+		served := servingMetrics.FindStringSubmatch(m.life.Output())
+		if served == nil {
+			f.t.Fatalf("server %d does not say where it serves its metrics", m.number)
+		}
+		gauges.address = served[1]
+		values, err := gauges.scrape(f.t)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		sum += values[goroutinesMetric]
+	}
+	return sum
+}
+
+// verifyGoroutines wants the servers to have about as many goroutines as before, with as many streams, once what the last fault left has
+// ended.
+func (r *fleetRun) verifyGoroutines(before float64) {
+	r.t.Helper()
+	most := before*1.2 + 50
+	sum := r.fleet.goroutines()
+	for limit := time.Now().Add(patience); sum > most; sum = r.fleet.goroutines() {
+		if time.Now().After(limit) {
+			r.t.Errorf("the servers have %.0f goroutines together, and had %.0f before the faults", sum, before)
+			return
+		}
+		r.during(time.Second)
+	}
+	r.t.Logf("the servers have %.0f goroutines together, and had %.0f before the faults", sum, before)
+}
+
 // tellTakeOvers tells how long it took from each fault until something was heard that appeared after it: of every integration, which is
 // when it was collected again, and on every stream.
 func (r *fleetRun) tellTakeOvers() {
@@ -127,7 +167,12 @@ func (r *fleetRun) tellTakeOvers() {
 		if by[fault.kind] == nil {
 			by[fault.kind] = &times{}
 		}
-		by[fault.kind].collected = append(by[fault.kind].collected, slices.Max(slices.Collect(maps.Values(collected))))
+		slowest := slices.MaxFunc(r.ids, func(a, b string) int { return cmp.Compare(collected[a], collected[b]) })
+		if collected[slowest] > 2*lease {
+			r.t.Logf("after %s (fault %d), %s was collected again after %s; it %s", fault.kind, i+1, slowest,
+				collected[slowest].Round(grain), r.fleet.recoveries(slowest, fault.at, until))
+		}
+		by[fault.kind].collected = append(by[fault.kind].collected, collected[slowest])
 		by[fault.kind].streams = append(by[fault.kind].streams, streams)
 	}
 	for _, kind := range slices.Sorted(maps.Keys(by)) {
@@ -136,9 +181,11 @@ func (r *fleetRun) tellTakeOvers() {
 	}
 }
 
+// grain is how exact times are told.
+const grain = 10 * time.Millisecond
+
 // spread tells the median and the worst.
 func spread(times []time.Duration) string {
 	slices.Sort(times)
-	const grain = 10 * time.Millisecond
 	return fmt.Sprintf("%s (median) and %s (worst)", times[len(times)/2].Round(grain), times[len(times)-1].Round(grain))
 }
