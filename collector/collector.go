@@ -27,6 +27,7 @@ var ErrStopped = errors.New("the collector has stopped")
 // Collector reads the alerts of one integration. One goroutine does all of its work; the rest is for its members.
 type Collector struct {
 	id, uid  string
+	part     float64 // of the interval, at which this integration polls
 	settings Settings
 	options  *Options
 	budgets  *budgets
@@ -107,6 +108,7 @@ func newCollector(m *Manager, record *storev1.Record) *Collector {
 	c := &Collector{
 		id:        id,
 		uid:       record.GetUid(),
+		part:      partOf(record.GetUid()),
 		settings:  m.options.Settings,
 		options:   &m.options,
 		budgets:   m.budgets,

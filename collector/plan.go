@@ -2,6 +2,8 @@ package collector
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"math/rand/v2"
 	"time"
 
@@ -109,7 +111,7 @@ func (c *Collector) next(now time.Time) (step, time.Time) {
 			if due, ok := c.closingDue(); ok {
 				gated(c.close, laterOf(due, c.plan.closing.Add(max(c.settings.ClosingInterval, c.plan.closingPace))), c.plan.alertGate)
 			}
-			gated(c.poll, c.plan.poll.Add(max(c.interval(), c.plan.pollPace)), c.plan.alertGate)
+			gated(c.poll, c.pollDue(), c.plan.alertGate)
 			if to := c.uncovered(now); !to.IsZero() {
 				gated(c.readBack, c.readBackDue(to), c.plan.alertGate)
 			}
@@ -132,6 +134,31 @@ func (c *Collector) next(now time.Time) (step, time.Time) {
 	}
 	propose(c.trim, c.plan.trim)
 	return first, at
+}
+
+// leastPart is how small a part of an interval lies between two polls at the least: one in so many.
+const leastPart = 10
+
+// pollDue returns when the next poll is due. Integrations that began together, as when the service starts or streams come back, do not poll
+// together for ever, each poll waiting for all others: every integration polls at a time of its own within the interval. The poll that it gets
+// there by comes early, or a little late. Where the budget slows polls down, the time between two is kept instead.
+func (c *Collector) pollDue() time.Time {
+	interval := c.interval()
+	if c.plan.pollPace > interval || c.plan.poll.IsZero() {
+		return c.plan.poll.Add(max(interval, c.plan.pollPace))
+	}
+	own := time.Duration(c.part * float64(interval))
+	wait := own - time.Duration(c.plan.poll.UnixNano()%int64(interval))
+	for wait < interval/leastPart {
+		wait += interval
+	}
+	return c.plan.poll.Add(wait)
+}
+
+// partOf returns a part of one, another for each name.
+func partOf(name string) float64 {
+	sum := sha256.Sum256([]byte(name))
+	return float64(binary.BigEndian.Uint32(sum[:])) / (1 << 32)
 }
 
 // interval is how long lies between two polls now.

@@ -60,7 +60,7 @@ func (c *Collector) pollSince() time.Time {
 func (c *Collector) nextPoll() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return laterOf(c.plan.poll.Add(max(c.interval(), c.plan.pollPace)), c.plan.alertGate.until)
+	return laterOf(c.pollDue(), c.plan.alertGate.until)
 }
 
 // tellNextPoll tells when the next poll is due, where it is other than was told: streams came or went.
