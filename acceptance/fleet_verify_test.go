@@ -169,8 +169,8 @@ func (r *fleetRun) tellTakeOvers() {
 		}
 		slowest := slices.MaxFunc(r.ids, func(a, b string) int { return cmp.Compare(collected[a], collected[b]) })
 		if collected[slowest] > 2*lease {
-			r.t.Logf("after %s (fault %d), %s was collected again after %s; it %s", fault.kind, i+1, slowest,
-				collected[slowest].Round(grain), r.fleet.recoveries(slowest, fault.at, until))
+			r.t.Logf("after %s (fault %d), %s was collected again after %s; it %s, and was read %s", fault.kind, i+1, slowest,
+				collected[slowest].Round(grain), r.fleet.recoveries(slowest, fault.at, until), r.reads(slowest, fault.at, fault.at.Add(collected[slowest])))
 		}
 		by[fault.kind].collected = append(by[fault.kind].collected, collected[slowest])
 		by[fault.kind].streams = append(by[fault.kind].streams, streams)
@@ -179,6 +179,21 @@ func (r *fleetRun) tellTakeOvers() {
 		r.t.Logf("after %s, %d times: all was collected again after %s, heard on every stream after %s",
 			kind, len(by[kind].streams), spread(by[kind].collected), spread(by[kind].streams))
 	}
+}
+
+// reads tells when Microsoft was asked for an integration's alerts in a time, from its beginning.
+func (r *fleetRun) reads(id string, from, until time.Time) string {
+	app := fleetApplication(slices.Index(r.ids, id))
+	var told []string
+	for _, call := range r.house.microsoft.Calls(nil) {
+		if call.Route == defendertest.RouteAlerts && call.App == app && call.Time.After(from) && call.Time.Before(until) {
+			told = append(told, call.Time.Sub(from).Round(grain).String())
+		}
+	}
+	if len(told) == 0 {
+		return "never"
+	}
+	return "after " + strings.Join(told, ", ")
 }
 
 // grain is how exact times are told.
