@@ -27,8 +27,8 @@ const (
 	// allowed in a period it is no more than a part, or a crash would spend all of it.
 	mostAhead     = 10
 	partsOfBlocks = 4
-	// longestWait is how long a poll or a closing read waits for the budget before it is refused; otherWait anything else, which must
-	// not hold those up.
+	// longestWait is how long a poll or a closing read waits for the budget before it is refused, and a pair for the devices that it comes
+	// with; otherWait anything else, which must not hold those up.
 	longestWait = time.Minute
 	otherWait   = time.Second
 )
@@ -36,9 +36,22 @@ const (
 // purposeKey carries in a context what a call is for.
 type purposeKey struct{}
 
-// withReserve marks the calls made under ctx as a poll's or a closing read's, which may spend the reserve.
+// purpose is what a call may do to be made: spend the reserve, and wait for the budget.
+type purpose struct{ reserve, patient bool }
+
+func purposeOf(ctx context.Context) purpose {
+	p, _ := ctx.Value(purposeKey{}).(purpose)
+	return p
+}
+
+// withReserve marks the calls made under ctx as a poll's or a closing read's, which may spend the reserve, and wait for it.
 func withReserve(ctx context.Context) context.Context {
-	return context.WithValue(ctx, purposeKey{}, true)
+	return context.WithValue(ctx, purposeKey{}, purpose{reserve: true, patient: true})
+}
+
+// withReserveAtOnce marks the calls made under ctx as ones that may spend the reserve, and hold up no poll.
+func withReserveAtOnce(ctx context.Context) context.Context {
+	return context.WithValue(ctx, purposeKey{}, purpose{reserve: true})
 }
 
 // budgets are the budgets of the applications that this process calls as.
@@ -139,12 +152,11 @@ type budget struct {
 
 // spend counts a call, waiting a little until it is allowed.
 func (b *budget) spend(ctx context.Context) error {
-	reserve, _ := ctx.Value(purposeKey{}).(bool)
-	wait := otherWait
-	if reserve {
+	p, wait := purposeOf(ctx), otherWait
+	if p.patient {
 		wait = longestWait
 	}
-	return b.wait(ctx, wait, func() (time.Time, error) { return b.try(ctx, reserve) })
+	return b.wait(ctx, wait, func() (time.Time, error) { return b.try(ctx, p.reserve) })
 }
 
 // wait calls try until it has counted the call, for as long as is waited, and in turn with others.

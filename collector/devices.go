@@ -184,7 +184,7 @@ func (c *Collector) lookUp(ctx context.Context) error {
 		c.update(func(s *Snapshot) { s.DeviceProblem = since(problem, s.DeviceProblem) })
 		return nil
 	}
-	c.plan.devicesGate = gate{}
+	c.plan.devicesGate, c.plan.spent = gate{}, spentDevices{}
 	if read.WantedOnly {
 		found.asked = make(map[string]bool, len(keys))
 		for _, key := range keys {
@@ -212,27 +212,61 @@ func (c *Collector) lookUp(ctx context.Context) error {
 }
 
 // freshDevices looks the devices up where the last look-up is older than a closing interval, from before the verdicts were due, or did
-// not ask for all that streams ask for, so that a verdict rests on what is so when it is given. A failure is told with the pair.
-func (c *Collector) freshDevices(ctx context.Context, due time.Time) error {
-	old := c.plan.devices.Before(due) || time.Since(c.plan.devices) >= c.settings.ClosingInterval
+// not ask for all that streams ask for, so that a verdict rests on what is so when it is given. A failure is told with the pair. It returns
+// false where the budget lets them be looked up later, which is waited for no longer than a poll waits: meanwhile polls go on.
+func (c *Collector) freshDevices(ctx context.Context, due time.Time) (bool, error) {
+	// What the budget refused was none.
+	old := c.devicesSpent() || c.plan.devices.Before(due) || time.Since(c.plan.devices) >= c.settings.ClosingInterval
 	// A second time where streams joined while the devices were looked up: the pair completes them too.
 	for range 2 {
 		keys := c.keys()
-		if len(keys) == 0 || c.source.Devices() == nil || c.plan.devicesGate.retired || time.Now().Before(c.plan.devicesGate.until) {
-			return nil
+		if len(keys) == 0 || c.source.Devices() == nil || c.plan.devicesGate.retired {
+			return true, nil
+		}
+		spent := c.devicesSpent()
+		if !spent && time.Now().Before(c.plan.devicesGate.until) {
+			return true, nil
 		}
 		c.mu.Lock()
 		asked := c.now.Devices.Asked(keys)
 		c.mu.Unlock()
 		if asked && !old {
-			return nil
+			return true, nil
 		}
-		if err := c.lookUp(withReserve(ctx)); err != nil {
-			return err
+		if spent && time.Now().Before(c.plan.spent.until) {
+			return c.waitedForDevices(), nil
+		}
+		if err := c.lookUp(withReserveAtOnce(ctx)); err != nil {
+			return false, err
+		}
+		if c.devicesSpent() {
+			c.plan.spent.until = c.plan.devicesGate.until
+			return c.waitedForDevices(), nil
 		}
 		old = false
 	}
-	return nil
+	return true, nil
+}
+
+// waitedForDevices says whether the budget has kept the devices from being looked up for as long as is waited for it, or will.
+func (c *Collector) waitedForDevices() bool {
+	now := time.Now()
+	if c.plan.spent.since.IsZero() {
+		c.plan.spent.since = now
+	}
+	limit := c.plan.spent.since.Add(longestWait)
+	if now.After(limit) || c.plan.spent.until.After(limit) {
+		c.plan.spent.since = time.Time{} // The next pair waits again.
+		return true
+	}
+	return false
+}
+
+// devicesSpent says whether the last look-up of the devices was refused by the budget.
+func (c *Collector) devicesSpent() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now.DeviceProblem.GetReason() == integrationv1.ErrorReason_ERROR_REASON_BUDGET_SPENT
 }
 
 // appendFresh appends the facts for the keys that came since, going by the last look-up.

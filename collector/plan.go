@@ -28,10 +28,17 @@ type plan struct {
 	saved       time.Time // polled_through as it was last made durable
 	alertGate   gate
 	devicesGate gate
+	spent       spentDevices
 
 	telemetry     time.Time              // when telemetry was last asked
 	telemetryGate gate                   // and what keeps it from being asked again
 	unanswered    *integrationv1.Problem // why it did not answer then
+}
+
+// spentDevices is that the budget keeps the devices from being looked up, for streams that wait.
+type spentDevices struct {
+	since time.Time // when it first did; zero while it does not
+	until time.Time // when it lets them be
 }
 
 // gate keeps calls back after a failure.

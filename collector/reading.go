@@ -155,7 +155,7 @@ func (c *Collector) failed(ctx context.Context, err error) {
 	if ctx.Err() != nil {
 		return
 	}
-	if reserve, _ := ctx.Value(purposeKey{}).(bool); !reserve && problemOf(err).GetReason() == integrationv1.ErrorReason_ERROR_REASON_BUDGET_SPENT {
+	if !purposeOf(ctx).reserve && problemOf(err).GetReason() == integrationv1.ErrorReason_ERROR_REASON_BUDGET_SPENT {
 		// What is left is for polls and closing reads. This read comes again when it is next due.
 		c.log.WarnContext(ctx, "a deeper read is left out: the budget's share for it is spent", "error", err)
 		return
@@ -189,20 +189,26 @@ func (g *gate) note(settings Settings, err error) (*integrationv1.Problem, time.
 }
 
 // prove appends a pair where it is to be an entry: always for a re-read and a closing read, for a poll where it completes a
-// stream. The facts that the verdicts of those streams rest on are appended before it.
+// stream. The facts that the verdicts of those streams rest on are appended before it. Where the budget does not let the devices be looked
+// up now, it completes none, and those streams wait for the next.
 func (c *Collector) prove(ctx context.Context, pair *integrationv1.Pair, always bool) error {
 	due, waits := c.waitsFor(pair)
 	if !waits && !always {
 		return nil
 	}
+	fresh := true
 	if waits {
-		if err := c.freshDevices(ctx, due); err != nil {
+		var err error
+		if fresh, err = c.freshDevices(ctx, due); err != nil || !fresh && !always {
 			return err
 		}
 	}
 	return c.locked(ctx, func(ctx context.Context) error {
 		// Asked again: streams came meanwhile.
 		keys, waiting := c.waitingFor(pair)
+		if !fresh {
+			waiting = nil
+		}
 		c.addFacts(keys, len(waiting) > 0)
 		c.add(&storev1.Entry{
 			EntryTime: timestamppb.Now(),
