@@ -45,6 +45,8 @@ type Options struct {
 
 	// syncLater leaves it to whoever writes to make the data directory durable at the end.
 	syncLater bool
+	// staleLeader is that of the constant, where a test wants another.
+	staleLeader time.Duration
 }
 
 // maxReading is how many records are read at one time. Each stream that begins reads one, and after a restart thousands begin at once: the

@@ -199,30 +199,48 @@ func (j *jetJournal) nextChunk(ctx context.Context, reader *chunkReader, identit
 
 // missing returns the entry that a direct read did not, as it is stored, which a replica that is behind explains; or why it is
 // missing.
-func (j *jetJournal) missing(ctx context.Context, identity string, sequence uint64) ([]byte, error) {
+func (j *jetJournal) missing(ctx context.Context, identity string, sequence uint64) (framed []byte, err error) {
+	renewed := false
+	err = j.store.surely(ctx, func() error {
+		framed, renewed, err = j.find(ctx, identity, sequence)
+		if renewed {
+			return nil
+		}
+		return err
+	})
+	switch {
+	case renewed:
+		return nil, fmt.Errorf("%w: it was renewed meanwhile", ErrDamaged)
+	case errors.Is(err, ErrDamaged):
+		j.damage.found(identity)
+	}
+	return framed, err
+}
+
+// find asks the leader for an entry, and says whether the journal has another identity by now.
+func (j *jetJournal) find(ctx context.Context, identity string, sequence uint64) (framed []byte, renewed bool, err error) {
 	ctx, cancel := j.store.bound(ctx)
 	defer cancel()
 	// First the leader, then the checkpoint: what was trimmed after the leader answered is then told as trimmed.
 	framed, missing := j.leaderEntry(ctx, identity, sequence)
 	if missing == nil {
-		return framed, nil
+		return framed, false, nil
 	}
 	if !errors.Is(missing, jetstream.ErrMsgNotFound) && !errors.Is(missing, jetstream.ErrStreamNotFound) {
-		return nil, unavailable(missing)
+		return nil, false, unavailable(missing)
 	}
 	s, revision, err := j.store.checkpoint(ctx, j.uid)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	j.set(s, revision)
 	switch {
 	case s.checkpoint.GetIdentity() != identity:
-		return nil, fmt.Errorf("%w: it was renewed meanwhile", ErrDamaged)
+		return nil, true, nil
 	case sequence < s.first:
-		return nil, fmt.Errorf("entry %d: %w", sequence, ErrTrimmed)
+		return nil, false, fmt.Errorf("entry %d: %w", sequence, ErrTrimmed)
 	}
-	j.damage.found(identity)
-	return nil, fmt.Errorf("%w: entry %d is missing", ErrDamaged, sequence)
+	return nil, false, fmt.Errorf("%w: entry %d is missing", ErrDamaged, sequence)
 }
 
 // leaderEntry reads an entry from the stream's leader, which has everything that was acknowledged. It returns the engine's errors.

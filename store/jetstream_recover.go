@@ -1,10 +1,12 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -99,11 +101,20 @@ func (j *jetJournal) settle(ctx context.Context, s saved) error {
 // verify returns the stream's last sequence, or ErrDamaged where something is missing or unreadable of what the checkpoint names
 // and of what comes after it. It reads only the entries that no reader can have seen, and the one before them; the others are
 // verified by whoever reads them.
-func (j *jetJournal) verify(ctx context.Context, s saved) (uint64, error) {
-	identity, end := s.checkpoint.GetIdentity(), s.checkpoint.GetLastSequence()
-	if j.damage.in(identity) {
+func (j *jetJournal) verify(ctx context.Context, s saved) (last uint64, err error) {
+	if j.damage.in(s.checkpoint.GetIdentity()) {
 		return 0, fmt.Errorf("%w: a reader found it", ErrDamaged)
 	}
+	err = j.store.surely(ctx, func() error {
+		last, err = j.look(ctx, s)
+		return err
+	})
+	return last, err
+}
+
+// look is verify by what the stream's leader says now.
+func (j *jetJournal) look(ctx context.Context, s saved) (uint64, error) {
+	identity, end := s.checkpoint.GetIdentity(), s.checkpoint.GetLastSequence()
 	bounded, cancel := j.store.bound(ctx)
 	defer cancel()
 	stats, entries, err := j.stats(bounded, identity)
@@ -127,4 +138,32 @@ func (j *jetJournal) verify(ctx context.Context, s saved) (uint64, error) {
 		}
 	}
 	return stats.Last, nil
+}
+
+const (
+	// staleLeader is for how long a stream's leader on a cluster may answer by what it had, after it lost touch: one that stood still, until
+	// it hears of its successor; one that was cut off from the others, until it finds that out, which is 10 seconds by a look every 10.
+	staleLeader = 25 * time.Second
+	// staleInterval is how often it is asked again meanwhile.
+	staleInterval = time.Second
+)
+
+// surely returns what ask does. That something is missing on a cluster is believed only when it is said for longer than a leader answers that
+// is none any more: a journal that begins anew cannot be had back.
+func (s *JetStream) surely(ctx context.Context, ask func() error) error {
+	certain := time.Now().Add(cmp.Or(s.options.staleLeader, staleLeader))
+	for suspected := false; ; suspected = true {
+		err := ask()
+		if s.options.URL == "" || !errors.Is(err, ErrDamaged) || time.Now().After(certain) {
+			return err
+		}
+		if !suspected {
+			s.logger.WarnContext(ctx, "the cluster lacks something of a journal; it is asked again, since it may be a server that lost touch which says so", "error", err)
+		}
+		select {
+		case <-time.After(min(staleInterval, time.Until(certain)+time.Millisecond)):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
