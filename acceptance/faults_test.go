@@ -47,11 +47,13 @@ var (
 
 	unreachable = failing(integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_UNREACHABLE)
 	failed      = failing(integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_FAILED)
-	invalid     = failing(integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_INVALID_ANSWER)
-	refused     = failing(integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_REFUSED)
-	noToken     = failing(integrationv1.ErrorReason_ERROR_REASON_AUTHENTICATION_FAILED)
-	noRole      = failing(integrationv1.ErrorReason_ERROR_REASON_PERMISSION_MISSING)
-	nothing     = telling{}
+	// What comes after an answer's end is dropped, or begins the next answer, which is no HTTP then.
+	surplus = telling{reason: failed.reason, also: unreachable.reason, state: failed.state}
+	invalid = failing(integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_INVALID_ANSWER)
+	refused = failing(integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_REFUSED)
+	noToken = failing(integrationv1.ErrorReason_ERROR_REASON_AUTHENTICATION_FAILED)
+	noRole  = failing(integrationv1.ErrorReason_ERROR_REASON_PERMISSION_MISSING)
+	nothing = telling{}
 )
 
 // devicesFail is what is told where only the devices cannot be looked up: alerts are collected, and the state says so.
@@ -164,7 +166,7 @@ func answerFaults() []faultRow {
 		}))),
 		everywhere("HTML with 200", invalid, invalid, devicesFail(invalid), respond("text/html; charset=utf-8", page)),
 		everywhere("a Content-Length too long", failed, unreachable, devicesFail(failed), always(defendertest.WrongLength(100))),
-		alerts("a Content-Length too short", failed, defendertest.WrongLength(-100)),
+		alerts("a Content-Length too short", surplus, defendertest.WrongLength(-100)),
 		alerts("gzip that is none", failed, defendertest.GzipLie()),
 		alerts("gzip that breaks off", failed, defendertest.GzipCut(50)),
 		alerts("a gzip bomb", invalid, defendertest.GzipBomb(2<<30)),

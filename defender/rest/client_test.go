@@ -220,6 +220,37 @@ func TestSpendIsAsked(t *testing.T) {
 	}
 }
 
+// What answers and is no HTTP may say anything, and is not quoted.
+func TestWhatIsNoHTTPIsNotQuoted(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_, _ = io.WriteString(conn, plantedToken+"\r\n\r\n")
+		_ = conn.Close()
+	}))
+	defer server.Close()
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = transport.RoundTrip(request) //nolint:bodyclose // There is no answer.
+	if err == nil || !strings.Contains(err.Error(), plantedToken) {
+		t.Fatalf("net/http says %v, and quotes it no more", err)
+	}
+	e := Unreachable("Graph", "graph.test", err)
+	if text := e.Error() + e.Problem.String() + e.Err.Error(); strings.Contains(text, plantedToken) || !strings.Contains(text, "no HTTP") {
+		t.Errorf("it says %s", text)
+	}
+	if e.Problem.GetReason() != integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_UNREACHABLE {
+		t.Errorf("it is %s", e.Problem.GetReason())
+	}
+}
+
 func TestUnreachable(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

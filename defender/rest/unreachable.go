@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strings"
 	"syscall"
 
 	"defender-integration/defender"
@@ -14,10 +15,13 @@ import (
 
 // Unreachable tells why a host gave no answer: where the way to it ended, or what certificate it showed. name is what was called,
 // for an operator; err is what the HTTP client, the dialler or the handshake returned, and is kept without the address, in which a
-// redirect could have put anything.
+// redirect could have put anything, and without what answered where that was no HTTP, which may have been anything too.
 func Unreachable(name, host string, err error) *defender.Error {
 	if outer, ok := errors.AsType[*url.Error](err); ok {
 		err = outer.Err
+	}
+	if strings.Contains(err.Error(), "malformed HTTP ") { // net/http quotes it, in an error that has no type.
+		err = errNoHTTP
 	}
 	reason := integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_UNTRUSTED
 	message, remedy := untrusted(err)
@@ -34,6 +38,8 @@ func Unreachable(name, host string, err error) *defender.Error {
 		Err: err,
 	}
 }
+
+var errNoHTTP = errors.New("what answered was no HTTP")
 
 // unreached tells where the way to a host ended, to go on with a sentence, and what to do about it.
 func unreached(host string, err error) (message, remedy string) {
