@@ -107,8 +107,17 @@ func (n *nodes) openOn(t *testing.T, options Options) *JetStream {
 func testReplicas(t *testing.T, n *nodes) {
 	one := n.openOn(t, Options{Replicas: 1})
 	j, checkpoint := writer(t, one, "uid")
-	_, err := j.Append(t.Context(), entries(1, 3))
-	must(t, err)
+	// A stream that was just made may not be known on all servers, and the service tries again.
+	eventually(t, "the journal to be written", func() bool {
+		_, err := j.Append(t.Context(), entries(1, 3))
+		if errors.Is(err, ErrUnavailable) {
+			_, err = j.Recover(t.Context())
+			must(t, err)
+			return false
+		}
+		must(t, err)
+		return true
+	})
 	save(t, j, 3)
 	bucket, stream := "KV_Replicas-records", j.(*jetJournal).stream(checkpoint.GetIdentity())
 	want := func(s *JetStream, replicas int) {

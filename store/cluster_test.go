@@ -130,11 +130,16 @@ func (n *nodes) urls() string {
 	return strings.Join(urls, ",")
 }
 
-// awaitLeader waits for a leader that knows all servers.
+// routesOfEach is how many routes each of three servers has: to both others a pool, and one for the system account.
+const routesOfEach = 2 * (server.DEFAULT_ROUTE_POOL_SIZE + 1)
+
+// awaitLeader waits for a leader that knows all servers, and until all are connected to each other.
 func (n *nodes) awaitLeader() {
 	n.t.Helper()
 	eventually(n.t, "a leader of the cluster", func() bool {
-		return slices.ContainsFunc(n.servers, func(s *server.Server) bool {
+		// Routes that both sides made at once are taken down again, and what a server knows of the other goes with them.
+		unsettled := func(s *server.Server) bool { return s.NumRoutes() != routesOfEach }
+		return !slices.ContainsFunc(n.servers, unsettled) && slices.ContainsFunc(n.servers, func(s *server.Server) bool {
 			return s.JetStreamIsLeader() && len(s.JetStreamClusterPeers()) == len(n.servers)
 		})
 	})
