@@ -235,6 +235,7 @@ func (f *serveFlags) run(ctx context.Context, s streams) error {
 	if options.Logger, err = f.log.logger(s.err); err != nil {
 		return err
 	}
+	defer leadStandardLog(options.Logger)()
 	options.Logger.InfoContext(ctx, "starting", "version", options.Version)
 	traces, err := tracing.Start(ctx, options.Version, options.Logger)
 	if err != nil {
