@@ -201,7 +201,7 @@ func (j *jetJournal) nextChunk(ctx context.Context, reader *chunkReader, identit
 // missing.
 func (j *jetJournal) missing(ctx context.Context, identity string, sequence uint64) (framed []byte, err error) {
 	renewed := false
-	err = j.store.surely(ctx, func() error {
+	err = j.surely(ctx, func() error {
 		framed, renewed, err = j.find(ctx, identity, sequence)
 		if renewed {
 			return nil

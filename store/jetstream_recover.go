@@ -105,7 +105,7 @@ func (j *jetJournal) verify(ctx context.Context, s saved) (last uint64, err erro
 	if j.damage.in(s.checkpoint.GetIdentity()) {
 		return 0, fmt.Errorf("%w: a reader found it", ErrDamaged)
 	}
-	err = j.store.surely(ctx, func() error {
+	err = j.surely(ctx, func() error {
 		last, err = j.look(ctx, s)
 		return err
 	})
@@ -150,15 +150,16 @@ const (
 
 // surely returns what ask does. That something is missing on a cluster is believed only when it is said for longer than a leader answers that
 // is none any more: a journal that begins anew cannot be had back.
-func (s *JetStream) surely(ctx context.Context, ask func() error) error {
-	certain := time.Now().Add(cmp.Or(s.options.staleLeader, staleLeader))
+func (j *jetJournal) surely(ctx context.Context, ask func() error) error {
+	certain := time.Now().Add(cmp.Or(j.store.options.staleLeader, staleLeader))
 	for suspected := false; ; suspected = true {
 		err := ask()
-		if s.options.URL == "" || !errors.Is(err, ErrDamaged) || time.Now().After(certain) {
+		if j.store.options.URL == "" || !errors.Is(err, ErrDamaged) || time.Now().After(certain) {
 			return err
 		}
 		if !suspected {
-			s.logger.WarnContext(ctx, "the cluster lacks something of a journal; it is asked again, since it may be a server that lost touch which says so", "error", err)
+			j.store.logger.WarnContext(ctx, "the cluster lacks something of a journal; it is asked again, since it may be a server that lost touch which says so",
+				"journal", j.uid, "error", err)
 		}
 		select {
 		case <-time.After(min(staleInterval, time.Until(certain)+time.Millisecond)):
