@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -37,7 +38,10 @@ const (
 type purposeKey struct{}
 
 // purpose is what a call may do to be made: spend the reserve, and wait for the budget.
-type purpose struct{ reserve, patient bool }
+type purpose struct {
+	reserve, patient bool
+	begun            *atomic.Bool // not nil: a call is patient once one before it was made
+}
 
 func purposeOf(ctx context.Context) purpose {
 	p, _ := ctx.Value(purposeKey{}).(purpose)
@@ -49,9 +53,10 @@ func withReserve(ctx context.Context) context.Context {
 	return context.WithValue(ctx, purposeKey{}, purpose{reserve: true, patient: true})
 }
 
-// withReserveAtOnce marks the calls made under ctx as ones that may spend the reserve, and hold up no poll.
-func withReserveAtOnce(ctx context.Context) context.Context {
-	return context.WithValue(ctx, purposeKey{}, purpose{reserve: true})
+// withReserveOnceBegun marks the calls made under ctx as those of one look-up, which may spend the reserve. The first holds up no poll; those
+// after it wait, since a look-up that is refused in its midst spends the same calls again.
+func withReserveOnceBegun(ctx context.Context) context.Context {
+	return context.WithValue(ctx, purposeKey{}, purpose{reserve: true, begun: new(atomic.Bool)})
 }
 
 // budgets are the budgets of the applications that this process calls as.
@@ -153,10 +158,14 @@ type budget struct {
 // spend counts a call, waiting a little until it is allowed.
 func (b *budget) spend(ctx context.Context) error {
 	p, wait := purposeOf(ctx), otherWait
-	if p.patient {
+	if p.patient || p.begun != nil && p.begun.Load() {
 		wait = longestWait
 	}
-	return b.wait(ctx, wait, func() (time.Time, error) { return b.try(ctx, p.reserve) })
+	err := b.wait(ctx, wait, func() (time.Time, error) { return b.try(ctx, p.reserve) })
+	if err == nil && p.begun != nil {
+		p.begun.Store(true)
+	}
+	return err
 }
 
 // wait calls try until it has counted the call, for as long as is waited, and in turn with others.

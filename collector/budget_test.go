@@ -79,6 +79,33 @@ func TestBudgetKeepsTheReserve(t *testing.T) {
 }
 
 // What may not spend the reserve is refused within a second, since everything of an integration waits for it; a poll may wait.
+// A look-up that the budget has no room for is refused at once; one that has begun waits for the rest of its calls.
+func TestALookUpThatBeganIsFinished(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		spend := newBudgets(store.NewMemory(), map[defender.Limit][]Allowance{
+			defender.LimitEndpoint: {{Period: 30 * time.Second, Calls: 1}},
+		}).spender("app")
+		if err := spend(t.Context(), defender.LimitEndpoint); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		if err := spend(withReserveOnceBegun(t.Context()), defender.LimitEndpoint); err == nil || time.Since(began) > 0 {
+			t.Errorf("the first call: %v after %v", err, time.Since(began))
+		}
+		time.Sleep(30 * time.Second)
+		began = time.Now()
+		ctx := withReserveOnceBegun(t.Context())
+		for range 3 {
+			if err := spend(ctx, defender.LimitEndpoint); err != nil {
+				t.Errorf("a call of a look-up that has begun: %v", err)
+			}
+		}
+		if waited := time.Since(began); waited != time.Minute {
+			t.Errorf("it took %v", waited)
+		}
+	})
+}
+
 func TestBudgetHoldsUpNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		spend := newBudgets(store.NewMemory(), map[defender.Limit][]Allowance{

@@ -184,7 +184,7 @@ func (c *Collector) lookUp(ctx context.Context) error {
 		c.update(func(s *Snapshot) { s.DeviceProblem = since(problem, s.DeviceProblem) })
 		return nil
 	}
-	c.plan.devicesGate, c.plan.spent = gate{}, spentDevices{}
+	c.plan.devicesGate = gate{}
 	if read.WantedOnly {
 		found.asked = make(map[string]bool, len(keys))
 		for _, key := range keys {
@@ -224,6 +224,9 @@ func (c *Collector) freshDevices(ctx context.Context, due time.Time) (bool, erro
 			return true, nil
 		}
 		spent := c.devicesSpent()
+		if !spent {
+			c.plan.spent = spentDevices{}
+		}
 		if !spent && time.Now().Before(c.plan.devicesGate.until) {
 			return true, nil
 		}
@@ -236,7 +239,7 @@ func (c *Collector) freshDevices(ctx context.Context, due time.Time) (bool, erro
 		if spent && time.Now().Before(c.plan.spent.until) {
 			return c.waitedForDevices(), nil
 		}
-		if err := c.lookUp(withReserveAtOnce(ctx)); err != nil {
+		if err := c.lookUp(withReserveOnceBegun(ctx)); err != nil {
 			return false, err
 		}
 		if c.devicesSpent() {
