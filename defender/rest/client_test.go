@@ -222,13 +222,20 @@ func TestSpendIsAsked(t *testing.T) {
 
 // What answers and is no HTTP may say anything, and is not quoted.
 func TestWhatIsNoHTTPIsNotQuoted(t *testing.T) {
+	for _, before := range []string{"", "HTTP/1.1 ", "HTTP/1.1 200 OK\r\n"} {
+		t.Run(before, func(t *testing.T) { testNotQuoted(t, before+plantedToken+"\r\n\r\n") })
+	}
+}
+
+func testNotQuoted(t *testing.T, answer string) {
+	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		conn, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			t.Error(err)
 			return
 		}
-		_, _ = io.WriteString(conn, plantedToken+"\r\n\r\n")
+		_, _ = io.WriteString(conn, answer)
 		_ = conn.Close()
 	}))
 	defer server.Close()

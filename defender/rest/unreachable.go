@@ -20,7 +20,8 @@ func Unreachable(name, host string, err error) *defender.Error {
 	if outer, ok := errors.AsType[*url.Error](err); ok {
 		err = outer.Err
 	}
-	if strings.Contains(err.Error(), "malformed HTTP ") { // net/http quotes it, in an error that has no type.
+	// net/http quotes it, in errors that have no type.
+	if text := err.Error(); strings.Contains(text, "malformed HTTP ") || strings.Contains(text, "malformed MIME header") {
 		err = errNoHTTP
 	}
 	reason := integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_UNTRUSTED
