@@ -103,14 +103,12 @@ var servingMetrics = regexp.MustCompile(`"msg":"serving metrics","address":"([^"
 // goroutines adds up the goroutines of all servers.
 func (f *fleet) goroutines() (sum float64) {
 	f.t.Helper()
-	gauges := newSoakGauges(f.t)
 	for _, m := range f.members {
 		served := servingMetrics.FindStringSubmatch(m.life.Output())
 		if served == nil {
 			f.t.Fatalf("server %d does not say where it serves its metrics", m.number)
 		}
-		gauges.address = served[1]
-		values, err := gauges.scrape(f.t)
+		values, err := gaugesAt(f.t, served[1]).scrape(f.t)
 		if err != nil {
 			f.t.Fatal(err)
 		}

@@ -57,6 +57,12 @@ func newSoakGauges(t *testing.T) *soakGauges {
 	if err := listener.Close(); err != nil {
 		t.Fatal(err)
 	}
+	return gaugesAt(t, address)
+}
+
+// gaugesAt measures the service that serves its metrics at an address.
+func gaugesAt(t *testing.T, address string) *soakGauges {
+	t.Helper()
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &soakGauges{
