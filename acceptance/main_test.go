@@ -19,7 +19,7 @@ import (
 const readerVariable = "ACCEPTANCE_READER"
 
 // testsAtOnce is how many tests run side by side.
-const testsAtOnce = 4
+const testsAtOnce = 3
 
 // full says that the tests are to be as large as what they are about, which takes longer than everybody's run may.
 func full() bool { return os.Getenv("ACCEPTANCE_FULL") != "" }
