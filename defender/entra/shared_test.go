@@ -18,6 +18,11 @@ func TestSharedAsksOnce(t *testing.T) {
 	w.withSecret("")
 	w.config.Secrets = &storev1.Secrets{ClientSecret: plantedSecret}
 	s := NewShared()
+	// Whoever comes while another one uses it gets the same. One is held here first, so that there always is one: what all have given
+	// back is gone with its token, and the next one asks anew.
+	if _, _, err := s.Source(w.config); err != nil {
+		t.Fatal(err)
+	}
 	var all sync.WaitGroup
 	for range 20 {
 		all.Go(func() {
@@ -33,10 +38,6 @@ func TestSharedAsksOnce(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		// Whoever comes while another one uses it gets the same; that one is held here, so that there always is one.
-		if _, _, err := s.Source(w.config); err != nil {
-			t.Fatal(err)
-		}
 	}
 	all.Wait()
 	if w.asked() != 1 {
