@@ -227,13 +227,14 @@ func (w *witness) write(l *life, write func() error) error {
 	return err
 }
 
-// kill ends a life: nothing that it does from now on reaches the store.
+// kill ends a life: nothing that it does from now on reaches the store. It is dead before a call of it can be told so, since what a
+// stream says of that is heard as long as its process lives.
 func (w *witness) kill(l *life) {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.life == l {
 		w.life = nil
 	}
-	w.mu.Unlock()
 	l.die()
 }
 
