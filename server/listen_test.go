@@ -397,3 +397,21 @@ func TestEveryAddressWithAllThatIsNeededIsServed(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A server that is told to end before its listeners' turn came has ended as it was asked to.
+func TestServingThatEndsAtOnce(t *testing.T) {
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 50 {
+		s, err := server.New(server.Options{
+			Service: integrationv1.UnimplementedIntegrationServiceServer{}, Ready: func(context.Context) error { return nil },
+			Logger: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(), Address: "127.0.0.1:0", MetricsAddress: "127.0.0.1:0",
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Serve(ended); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

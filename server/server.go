@@ -287,10 +287,11 @@ func (s *Server) Serve(ctx context.Context) error {
 		s.options.Logger.LogAttrs(ctx, slog.LevelInfo, "listening",
 			slog.String("network", listener.Addr().Network()), slog.String("address", listener.Addr().String()))
 		group.Go(func() error {
-			if err := s.grpc.Serve(listener); err != nil {
-				return fmt.Errorf("serve %s: %w", listener.Addr(), err)
+			err := s.grpc.Serve(listener)
+			if err == nil || ctx.Err() != nil && errors.Is(err, grpc.ErrServerStopped) {
+				return nil // The end was asked for, perhaps before the listener's turn came.
 			}
-			return nil
+			return fmt.Errorf("serve %s: %w", listener.Addr(), err)
 		})
 	}
 	// Metrics are served until the last call has ended: what draining does is worth seeing.
