@@ -409,9 +409,10 @@ func TestWhoMayCallWhat(t *testing.T) {
 		"expired":        {"certificate has expired or is not yet valid", " is after ", `"claims":"dns:admin.example.org"`},
 		"not yet valid":  {"certificate has expired or is not yet valid", " is before ", `"claims":"dns:admin.example.org"`},
 	} {
-		if lines := h.log.lines(append(words, `"audit: a connection was refused at its TLS handshake"`, `"peer":"127.0.0.1:`)...); len(lines) == 0 {
-			t.Errorf("%s: no line of the log has %q", cause, words)
-		}
+		// The caller is told first.
+		eventually(t, fmt.Sprintf("%s: a line of the log has %q", cause, words), func() bool {
+			return len(h.log.lines(append(words, `"audit: a connection was refused at its TLS handshake"`, `"peer":"127.0.0.1:`)...)) > 0
+		})
 	}
 	if n := h.counter(t, "defender_integration_tls_handshakes_refused_total", nil); n < 4 {
 		t.Errorf("%v refused handshakes are counted", n)
