@@ -54,6 +54,17 @@ func (h *house) scrape() scraped {
 	return scraped{text, families}
 }
 
+// scrapeQuiet scrapes when no event is just being sent: streams are told of every poll.
+func (h *house) scrapeQuiet() scraped {
+	h.t.Helper()
+	var pages scraped
+	until(h.t, "nothing to wait for a caller", func() bool {
+		pages = h.scrape()
+		return sum(pages.families["defender_integration_outbox_bytes"]) == 0
+	})
+	return pages
+}
+
 // ours says whether a metric is the service's own: those of Go, of the process and of gRPC are their libraries'.
 func ours(name string) bool { return strings.HasPrefix(name, "defender_integration_") }
 
