@@ -98,7 +98,7 @@ func (w *witness) accept() {
 
 // listen returns what is said over a connection, decrypted where it is TLS.
 func (w *witness) listen(connection net.Conn) string {
-	_ = connection.SetDeadline(time.Now().Add(time.Second))
+	_ = connection.SetDeadline(time.Now().Add(patience)) // The tests' own connections end by themselves.
 	reader := bufio.NewReader(connection)
 	const handshakeRecord = 0x16 // https://www.rfc-editor.org/rfc/rfc8446#section-5.1
 	if first, err := reader.Peek(1); err != nil || first[0] != handshakeRecord {
