@@ -309,6 +309,21 @@ func TestUnreadStreamsOverSockets(t *testing.T) {
 		TLS: server.TLSFiles{Certificate: certFile, Key: keyFile, ClientCA: ca.file},
 	})
 	h.play(6000)
+	// What is left unread begins once the first event was read, so that there is one, however late it came.
+	run, read := h.streams.run, make(chan struct{})
+	h.streams.run = func(ctx context.Context, request *integrationv1.StreamAlertsRequest, send send) error {
+		sent := 0
+		return run(ctx, request, func(event *integrationv1.StreamAlertsResponse) error {
+			if sent++; sent == 2 && request.GetReference() == endless {
+				select {
+				case <-read:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+			return send(event)
+		})
+	}
 	healthy := open(t, h.conn, quiet, 0)
 	for i, test := range []struct {
 		target, caller string
@@ -318,12 +333,14 @@ func TestUnreadStreamsOverSockets(t *testing.T) {
 		{"unix://" + socket, fmt.Sprintf("uid:%d", os.Getuid()), insecure.NewCredentials()},
 	} {
 		t.Run(test.caller, func(t *testing.T) {
-			conn, err := grpc.NewClient(test.target, grpc.WithTransportCredentials(test.security))
+			// A window that gRPC widens afterwards would let the status through.
+			conn, err := grpc.NewClient(test.target, append(fixedWindow(), grpc.WithTransportCredentials(test.security))...)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer func() { _ = conn.Close() }()
 			stream := open(t, conn, endless, 0)
+			read <- struct{}{}
 			eventually(t, "the connection is closed", func() bool {
 				streams, connections := h.unreadCounted(t)
 				return streams == i+1 && connections == i+1
