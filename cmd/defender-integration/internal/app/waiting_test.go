@@ -2,7 +2,9 @@ package app_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"path/filepath"
 	"testing"
@@ -37,7 +39,7 @@ func TestAClusterThatComesLaterIsWaitedFor(t *testing.T) {
 		}
 		started <- err
 	}()
-	conn, err := grpc.NewClient("passthrough:///"+options.Server.Address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient("unix://"+options.Server.UnixSocket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +84,7 @@ func TestWaitingForAClusterIsInterrupted(t *testing.T) {
 func waitingOptions(t *testing.T) app.Options {
 	t.Helper()
 	return app.Options{
-		Server:         server.Options{Address: freeAddress(t)},
+		Server:         server.Options{UnixSocket: filepath.Join(t.TempDir(), "s")},
 		Store:          store.Options{URL: "nats://" + freeAddress(t), Timeout: 2 * time.Second},
 		SealingKeyFile: filepath.Join(t.TempDir(), "sealing.key"),
 		Collecting:     collector.DefaultSettings(),
@@ -91,10 +93,14 @@ func waitingOptions(t *testing.T) app.Options {
 	}
 }
 
-// freeAddress returns an address on this machine that was free a moment ago.
+// freeAddress returns an address on this machine that was free a moment ago. It is one of the loopback network's where nobody else listens,
+// where the system has more than the usual one: whatever port is taken meanwhile is another's.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", fmt.Sprintf("127.%d.%d.%d:0", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254)))
+	if err != nil {
+		listener, err = net.Listen("tcp", "127.0.0.1:0")
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +116,7 @@ func startNATS(t *testing.T, url, dir string) *natsserver.Server {
 		t.Fatal(err)
 	}
 	s, err := natsserver.NewServer(&natsserver.Options{
-		Host: "127.0.0.1", Port: address.Port, NoSigs: true, NoLog: true, JetStream: true, StoreDir: dir,
+		Host: address.IP.String(), Port: address.Port, NoSigs: true, NoLog: true, JetStream: true, StoreDir: dir,
 	})
 	if err != nil {
 		t.Fatal(err)
