@@ -233,7 +233,22 @@ func (w *text) String() string {
 	return w.buffer.String()
 }
 
-// logTo returns a logger of warnings.
+// logTo returns a logger of warnings, but for the engine's that a call took it long: that is the machine's, which has other things to do.
 func logTo(w io.Writer) *slog.Logger {
-	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	return slog.New(patient{slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelWarn})})
+}
+
+// patient is a handler that leaves out what the engine says of a slow machine.
+type patient struct{ slog.Handler }
+
+func (p patient) Handle(ctx context.Context, record slog.Record) error {
+	slow := false
+	record.Attrs(func(a slog.Attr) bool {
+		slow = record.Message == "the store's server warns" && strings.Contains(a.Value.String(), " took too long: ")
+		return !slow
+	})
+	if slow {
+		return nil
+	}
+	return p.Handler.Handle(ctx, record)
 }
