@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"strings"
 	"sync"
 	"testing"
@@ -36,17 +37,23 @@ func TestWhatLibrariesLog(t *testing.T) {
 	restore := leadStandardLog(slog.New(slog.NewJSONHandler(&out, nil)))
 	defer restore()
 	const planted = "planted-words"
+	// The client keeps the connection, and so sees what comes unasked, where it has noticed that the request was written before the answer is
+	// there; and it tells of nothing on a connection that is closed meanwhile.
+	written, told := make(chan struct{}), make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		conn, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			t.Error(err)
 			return
 		}
-		t.Cleanup(func() { _ = conn.Close() })
+		defer conn.Close()
+		<-written
 		_, _ = conn.Write([]byte("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n" + planted))
+		<-told
 	}))
 	defer server.Close()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, http.NoBody)
+	trace := &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { close(written) }}
+	request, err := http.NewRequestWithContext(httptrace.WithClientTrace(t.Context(), trace), http.MethodGet, server.URL, http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,10 +64,11 @@ func TestWhatLibrariesLog(t *testing.T) {
 	if err := response.Body.Close(); err != nil {
 		t.Fatal(err)
 	}
-	// A connection that is closed first says nothing, and the server closes the client's as it ends.
 	for deadline := time.Now().Add(time.Minute); out.String() == "" && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
 	}
+	close(told)
+	server.Close()
 	if text := out.String(); !strings.Contains(text, `"msg":"a library says","text":"Unsolicited response`) || strings.Contains(text, planted) {
 		t.Errorf("the log has\n%s", text)
 	}
