@@ -124,9 +124,8 @@ func TestProxyLeadsThrough(t *testing.T) {
 func TestProxyRefuses(t *testing.T) {
 	_, hosts := httpsServer(t)
 	right, wrong := url.UserPassword(proxyUser, proxyPassword), url.UserPassword(proxyUser, "another")
-	closed := newTestProxy(t, ProxyOptions{})
-	_ = closed.Close()
-	nobody := map[string]string{simulatedHost: closed.Addr()}
+	// Nobody listens where a connection of another kind begins, and nobody begins to while it is there.
+	nobody := map[string]string{simulatedHost: connect(t, newTestProxy(t, ProxyOptions{}).Addr()).LocalAddr().String()}
 	tests := []struct {
 		name    string
 		options ProxyOptions

@@ -209,16 +209,21 @@ func silent(t *testing.T) string {
 	})
 }
 
-// closedPort returns an address at which nobody listens.
+// closedPort returns an address at which nobody listens. A connection of another kind holds the port until the test is over, so that
+// nobody begins to.
 func closedPort(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := listener.Addr().String()
-	_ = listener.Close()
-	return address
+	t.Cleanup(func() { _ = listener.Close() })
+	holder, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = holder.Close() })
+	return holder.LocalAddr().String()
 }
 
 // anywhere allows each address: tests run on loopback.

@@ -259,14 +259,18 @@ func testNotQuoted(t *testing.T, answer string) {
 }
 
 func TestUnreachable(t *testing.T) {
+	// Nobody listens where a connection of another kind begins, and nobody begins to while it is there.
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	closed := "http://" + listener.Addr().String()
-	if err := listener.Close(); err != nil {
+	defer func() { _ = listener.Close() }()
+	holder, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
 		t.Fatal(err)
 	}
+	defer func() { _ = holder.Close() }()
+	closed := "http://" + holder.LocalAddr().String()
 	secured := httptest.NewUnstartedServer(http.NotFoundHandler())
 	secured.Config.ErrorLog = discard()
 	secured.StartTLS()
