@@ -17,6 +17,8 @@ const (
 	margin = time.Second
 	// shortest is how long a range is that is not divided any more.
 	shortest = time.Second
+	// bound is what bounds are rounded down to: a range is told as missing from what the part before it was asked for until.
+	bound = time.Millisecond
 	// fine is how long a range may be that Microsoft is known to fail on and that is not divided any more: the shortest, and what may be
 	// asked for with what is around it.
 	fine = shortest + 2*margin
@@ -59,6 +61,7 @@ func (r *ranges) everything(since time.Time) error {
 // retry reads what can be read of a range that Microsoft failed on before, and passes over the rest.
 func (r *ranges) retry(known reading.Range) error {
 	for _, part := range known.Parts(fine) {
+		part.Start, part.End = part.Start.Truncate(bound), part.End.Truncate(bound)
 		err := r.ask(part.Start, part.End)
 		if r.Failed(err) {
 			err = r.Pass(part)
@@ -134,6 +137,7 @@ func (r *ranges) isolate(from, end time.Time) (time.Time, time.Duration, error) 
 // Microsoft fails and not the range: that is the error. Otherwise a time is searched for from which on all can be read. A range that fails
 // no more once something else does not is not passed over.
 func (r *ranges) pass(from time.Time) (time.Time, error) {
+	from = from.Truncate(bound)
 	// What is asked for from there on begins before it, and must not reach back into what fails.
 	end := from.Add(fine)
 	short := func(at time.Time) error { return r.ask(at, at.Add(shortest)) }
@@ -152,6 +156,7 @@ func (r *ranges) pass(from time.Time) (time.Time, error) {
 		if end, err = r.Behind(end, now, shortest, short); err != nil {
 			return from, err
 		}
+		end = end.Truncate(bound)
 	}
 	return end, r.Pass(reading.Range{Start: from, End: end})
 }

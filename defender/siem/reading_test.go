@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"defender-integration/defender"
+	"defender-integration/defender/reading"
 	"defender-integration/defender/reading/readingtest"
 	integrationv1 "defender-integration/gen/defender/integration/v1"
 )
@@ -35,6 +36,8 @@ type world struct {
 	limit time.Duration
 	// long answers a range that is too long.
 	long http.HandlerFunc
+	// poisoned fails what would hold the detection of that time, where it is set.
+	poisoned time.Time
 	// queries are the options of the calls.
 	queries []url.Values
 }
@@ -81,6 +84,10 @@ func (w *world) answer(rw http.ResponseWriter, r *http.Request) {
 	}
 	var rows []string
 	for _, at := range w.processed {
+		if at.Equal(w.poisoned) && !at.Before(since) && !at.After(until) {
+			status(http.StatusInternalServerError)(rw, r)
+			return
+		}
 		if at.After(since) && at.Before(until) || !w.exclusive && (at.Equal(since) || at.Equal(until)) {
 			rows = append(rows, detection(at))
 		}
@@ -302,6 +309,22 @@ func TestMicrosoftsClock(t *testing.T) {
 	// The whole fails. The first second, half of four hours, the rest of them, and what has come since do not.
 	if rest, err := time.Parse("2006-01-02T15:04:05.000", w.queries[3].Get("untilTimeUtc")); len(w.queries) != 1+4 || err != nil || rest.Sub(theirs) > time.Minute {
 		t.Errorf("asked %v, want the whole and four parts, of which the third ends now", w.queries)
+	}
+}
+
+// Bounds are asked for in whole milliseconds, and a range is told as missing from the one on that the part before it ended at.
+func TestWhatIsMissingBetweenTwoMilliseconds(t *testing.T) {
+	w := newWorld(t)
+	since := time.Now().UTC().Add(-time.Hour).Truncate(time.Second)
+	known := reading.Range{Start: since, End: since.Add(10*time.Second + time.Millisecond)}
+	w.source.failing.Learn(since, time.Time{}, []reading.Range{known}, time.Now())
+	// It is before the middle, and in the millisecond of the middle.
+	w.poisoned = since.Add(5*time.Second + 200*time.Microsecond)
+	w.processed = []time.Time{since, w.poisoned, since.Add(20 * time.Second)}
+	given, _, err := readingtest.Collect(t, w.source, since)
+	missing := readingtest.WantReason(t, err, integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_RANGE_FAILED).GetMissing()
+	if len(given) != 2 || len(missing) != 1 || missing[0].GetStartTime().AsTime().After(w.poisoned) {
+		t.Errorf("%d are given, and %v is told to be missing, want it from %s", len(given), missing, w.poisoned)
 	}
 }
 
