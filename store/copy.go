@@ -134,7 +134,8 @@ func (s *JetStream) reach(ctx context.Context) error {
 	if s.embedded, s.room, err = startEmbedded(s.options, s.logger); err != nil {
 		return err
 	}
-	return s.dial(ctx, nats.InProcessServer(s.embedded))
+	// There is no other server to try, and a machine that is busy may give neither side any time for seconds.
+	return s.dial(ctx, nats.InProcessServer(s.embedded), nats.Timeout(s.options.Timeout))
 }
 
 // mark returns the name of the stream that says that a copy into the store is under way.

@@ -44,7 +44,7 @@ func peerOf(t testing.TB, s *JetStream) *JetStream {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = peer.Close() })
-	if err := errors.Join(peer.dial(t.Context(), nats.InProcessServer(s.embedded)), peer.prepare(t.Context())); err != nil {
+	if err := errors.Join(peer.dial(t.Context(), nats.InProcessServer(s.embedded), nats.Timeout(time.Minute)), peer.prepare(t.Context())); err != nil {
 		t.Fatal(err)
 	}
 	return peer
