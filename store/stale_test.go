@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -27,9 +28,11 @@ func shortened(t *testing.T) (url, identity string, giveBack func()) {
 		must(t, err)
 		framed = append(framed, message.Data)
 	}
+	// What is given back may be read before its writer is told that it is there, and with that the test may be over.
+	ctx := context.WithoutCancel(t.Context())
 	put := func(framed [][]byte) {
 		for _, data := range framed {
-			_, err := s.js.PublishMsg(t.Context(), &nats.Msg{Subject: j.(*jetJournal).subject(identity), Data: data})
+			_, err := s.js.PublishMsg(ctx, &nats.Msg{Subject: j.(*jetJournal).subject(identity), Data: data})
 			must(t, err)
 		}
 	}
