@@ -16,6 +16,7 @@ import (
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 
 	storev1 "defender-integration/gen/defender/integration/store/v1"
@@ -42,6 +43,8 @@ func startConfigured(t *testing.T, config string) *server.Server {
 // startOptions starts a server.
 func startOptions(t *testing.T, options *server.Options) *server.Server {
 	t.Helper()
+	// In seconds: a client that a busy machine gives no time for so long is no stranger.
+	options.AuthTimeout, options.TLSTimeout = 60, 60
 	s, err := server.NewServer(options)
 	must(t, err)
 	s.Start()
@@ -149,17 +152,38 @@ func TestAClusterThatCannotBeUsedIsToldInWords(t *testing.T) {
 // wantRefused opens a store that is to be refused, in words that show no secret.
 func wantRefused(t *testing.T, options Options, kind error, words string) {
 	t.Helper()
-	s, err := OpenJetStream(t.Context(), options)
-	if err == nil {
-		_ = s.Close()
-		t.Fatal("it was opened")
-	}
+	err := openRefused(t, options)
 	if !errors.Is(err, kind) || !strings.Contains(err.Error(), words) {
 		t.Errorf("%v, want %v with the words %q", err, kind, words)
 	}
 	if strings.Contains(err.Error(), password) {
 		t.Errorf("the error shows the password: %v", err)
 	}
+}
+
+// openRefused returns why a store is not opened.
+func openRefused(t *testing.T, options Options) error {
+	t.Helper()
+	return unlessLate(t, func() error {
+		s, err := OpenJetStream(t.Context(), options)
+		if err == nil {
+			_ = s.Close()
+			t.Fatal("it was opened")
+		}
+		return err
+	})
+}
+
+// unlessLate returns what ask does. Where a connection could not be made in time, as on a machine that is busy, it asks again, as the service
+// does.
+func unlessLate(t *testing.T, ask func() error) (err error) {
+	t.Helper()
+	eventually(t, "a connection that is made in time", func() bool {
+		err = ask()
+		late, ok := errors.AsType[net.Error](err)
+		return !(ok && late.Timeout() || errors.Is(err, nats.ErrTimeout))
+	})
+	return err
 }
 
 func TestAURLThatCannotBeReadIsNotShown(t *testing.T) {
@@ -213,7 +237,7 @@ func TestAnOldServerIsRefused(t *testing.T) {
 
 func TestAnOldServerIsNotCopiedFrom(t *testing.T) {
 	from := Options{URL: startSaying(t, startServer(t), "2.14.9"), Logger: logger(t)}
-	_, err := Copy(t.Context(), from, Options{Dir: t.TempDir(), Logger: logger(t)}, func(int, int, uint64) {})
+	_, err := copied(t, from, Options{Dir: t.TempDir(), Logger: logger(t)})
 	wantError(t, err, ErrSetup)
 	if words := "its server has version 2.14.9, and copying needs 2.15 or later"; err == nil || !strings.Contains(err.Error(), words) {
 		t.Errorf("got %v, want %q", err, words)
@@ -307,17 +331,13 @@ func TestAccessByNKeyAndCredentials(t *testing.T) {
 
 	t.Run("nkey", func(t *testing.T) {
 		s := startConfigured(t, fmt.Sprintf(`jetstream: {}, accounts: {A: {jetstream: enabled, users: [{nkey: %s}]}}`, public))
-		opened, err := OpenJetStream(t.Context(), Options{URL: s.ClientURL(), Access: Access{NKey: write("seed", seed)}})
-		must(t, err)
-		closeStore(t, opened)
+		closeStore(t, openCluster(t, Options{URL: s.ClientURL(), Access: Access{NKey: write("seed", seed)}}))
 		wantRefused(t, Options{URL: s.ClientURL(), Access: Access{NKey: write("none", []byte(password))}}, ErrSetup, "holds no seed of a user's nkey")
 		wantRefused(t, Options{URL: s.ClientURL()}, ErrSetup, "does not let the service in")
 	})
 	t.Run("credentials", func(t *testing.T) {
 		s, credentials := startWithJWT(t, seed, public)
-		opened, err := OpenJetStream(t.Context(), Options{URL: s.ClientURL(), Access: Access{Credentials: write("service.creds", credentials)}})
-		must(t, err)
-		closeStore(t, opened)
+		closeStore(t, openCluster(t, Options{URL: s.ClientURL(), Access: Access{Credentials: write("service.creds", credentials)}}))
 		wantRefused(t, Options{URL: s.ClientURL(), Access: Access{Credentials: filepath.Join(dir, "nowhere")}}, ErrSetup, "--nats-creds")
 		wantRefused(t, Options{URL: s.ClientURL(), Access: Access{Credentials: os.DevNull, NKey: os.DevNull}}, ErrSetup, "give one")
 	})

@@ -40,9 +40,7 @@ func TestNoStreamIsSetBack(t *testing.T) {
 	}
 
 	// What the operator says is what an operator can change.
-	limited, err := OpenJetStream(t.Context(), Options{URL: url, JournalMaxBytes: 1 << 20, Logger: logger(t)})
-	must(t, err)
-	defer closeStore(t, limited)
+	limited := openCluster(t, Options{URL: url, JournalMaxBytes: 1 << 20, Logger: logger(t)})
 	if got := limited.streamNamed(t, "KV_defender-records"); got.MaxBytes != 1<<20 || got.Description != want.Description {
 		t.Errorf("got %+v, want a limit and the description", got)
 	}
@@ -65,8 +63,7 @@ func TestStreamsOfALaterFormatAreRefused(t *testing.T) {
 	wantEntries(t, j, 1, 3, 1, 3)
 
 	s.changeStream(t, "KV_defender-ledgers", later)
-	_, err = OpenJetStream(t.Context(), Options{URL: url})
-	wantError(t, err, ErrVersion)
+	wantError(t, openRefused(t, Options{URL: url}), ErrVersion)
 	if got := s.streamNamed(t, "KV_defender-ledgers").Metadata[formatKey]; got != "2" {
 		t.Errorf("it was changed to format %q", got)
 	}

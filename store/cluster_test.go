@@ -146,7 +146,8 @@ func (n *nodes) awaitLeader() {
 }
 
 // openCluster opens the store on a cluster, and waits while it is unavailable, as the service does: a server whose routes to the others were
-// made anew takes them to be offline until they next tell of themselves.
+// made anew takes them to be offline until they next tell of themselves, and a machine that is busy may not connect in time. It closes the
+// store after the test.
 func openCluster(t *testing.T, options Options) *JetStream {
 	t.Helper()
 	var s *JetStream

@@ -58,9 +58,7 @@ func TestAccessOverTLS(t *testing.T) {
 				wantRefused(t, options, ErrSetup, test.words)
 				return
 			}
-			s, err := OpenJetStream(t.Context(), options)
-			must(t, err)
-			closeStore(t, s)
+			closeStore(t, openCluster(t, options))
 		})
 	}
 }

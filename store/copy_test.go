@@ -131,11 +131,24 @@ func (f filled) goesOn(t *testing.T, s *JetStream) {
 // quiet hears of copied journals.
 func quiet(int, int, uint64) {}
 
+// copied is Copy.
+func copied(t *testing.T, from, to Options) (report CopyReport, err error) {
+	t.Helper()
+	err = unlessLate(t, func() error {
+		report, err = Copy(t.Context(), from, to, quiet)
+		return err
+	})
+	return report, err
+}
+
 // awaitNobody waits until a server that was closed has left no watch in the engine.
 func awaitNobody(t *testing.T, options Options) {
 	t.Helper()
-	s, err := openSide(t.Context(), options, true)
-	must(t, err)
+	var s *JetStream
+	must(t, unlessLate(t, func() (err error) {
+		s, err = openSide(t.Context(), options, true)
+		return err
+	}))
 	defer closeStore(t, s)
 	eventually(t, "nobody to use the store", func() bool {
 		for _, name := range durable() {
@@ -158,48 +171,42 @@ func TestCopy(t *testing.T) {
 }
 
 func copyThereAndBack(t *testing.T, cluster Options) {
-	ctx := t.Context()
 	first := Options{Dir: t.TempDir(), Prefix: "Copy", Logger: logger(t)}
-	open := func(options Options) *JetStream {
-		s, err := OpenJetStream(ctx, options)
-		must(t, err)
-		return s
-	}
-	s := open(first)
+	s := openCluster(t, first)
 	f := fillStore(t, s)
-	if _, err := Copy(ctx, first, cluster, quiet); err == nil || !strings.Contains(err.Error(), "is in use by") {
+	if _, err := copied(t, first, cluster); err == nil || !strings.Contains(err.Error(), "is in use by") {
 		t.Errorf("a directory that a server runs on: %v", err)
 	}
 	closeStore(t, s)
 
 	began := time.Now()
-	report, err := Copy(ctx, first, cluster, quiet)
+	report, err := copied(t, first, cluster)
 	must(t, err)
 	if report.Integrations != len(f.records) || report.Journals != len(f.checkpoints) || report.Entries != uint64(copiedEntries(t)+30+3) || report.Bytes == 0 {
 		t.Errorf("the report is %+v", report)
 	}
 	t.Logf("copied %+v in %s", report, time.Since(began))
-	s = open(cluster)
+	s = openCluster(t, cluster)
 	f.want(t, s)
 	if got := s.streamNamed(t, "KV_Copy-records").Replicas; got != max(1, cluster.Replicas) {
 		t.Errorf("the copy has %d replicas", got)
 	}
-	if _, err := Copy(ctx, cluster, Options{Dir: t.TempDir(), Prefix: "Copy"}, quiet); err == nil || !strings.Contains(err.Error(), "stop all servers") {
+	if _, err := copied(t, cluster, Options{Dir: t.TempDir(), Prefix: "Copy"}); err == nil || !strings.Contains(err.Error(), "stop all servers") {
 		t.Errorf("a cluster that a server runs on: %v", err)
 	}
 	f.goesOn(t, s)
 	closeStore(t, s)
-	if _, err := Copy(ctx, first, cluster, quiet); err == nil || !strings.Contains(err.Error(), "it holds something already, and is left as it is: Copy-journal-") {
+	if _, err := copied(t, first, cluster); err == nil || !strings.Contains(err.Error(), "it holds something already, and is left as it is: Copy-journal-") {
 		t.Errorf("a cluster that holds something: %v", err)
 	}
 
 	awaitNobody(t, cluster)
 	back := Options{Dir: t.TempDir(), Prefix: "Copy", Logger: logger(t)}
 	began = time.Now()
-	report, err = Copy(ctx, cluster, back, quiet)
+	report, err = copied(t, cluster, back)
 	must(t, err)
 	t.Logf("copied %+v back in %s", report, time.Since(began))
-	s = open(back)
+	s = openCluster(t, back)
 	f.want(t, s)
 	f.goesOn(t, s)
 	closeStore(t, s)
@@ -215,19 +222,17 @@ func TestACopyThatEndedEarly(t *testing.T) {
 	closeStore(t, s)
 
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err = Copy(ctx, from, to, func(int, int, uint64) { cancel() })
-	wantError(t, err, context.Canceled)
-	_, err = OpenJetStream(t.Context(), to)
-	wantError(t, err, errCopying)
-	if _, err := Copy(t.Context(), to, Options{Dir: t.TempDir()}, quiet); !errors.Is(err, errCopying) {
+	wantError(t, unlessLate(t, func() error {
+		_, err := Copy(ctx, from, to, func(int, int, uint64) { cancel() })
+		return err
+	}), context.Canceled)
+	wantError(t, openRefused(t, to), errCopying)
+	if _, err := copied(t, to, Options{Dir: t.TempDir()}); !errors.Is(err, errCopying) {
 		t.Errorf("what is not whole is copied: %v", err)
 	}
-	_, err = Copy(t.Context(), from, to, quiet)
+	_, err = copied(t, from, to)
 	must(t, err)
-	s, err = OpenJetStream(t.Context(), to)
-	must(t, err)
-	f.want(t, s)
-	closeStore(t, s)
+	f.want(t, openCluster(t, to))
 }
 
 func TestWhatCannotBeCopied(t *testing.T) {
@@ -244,7 +249,7 @@ func TestWhatCannotBeCopied(t *testing.T) {
 		"no cluster":      {Options{Dir: dir}, Options{URL: "nats://127.0.0.1:1", Timeout: time.Second}, "the store to copy to: the store is unavailable"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, err := Copy(t.Context(), test.from, test.to, quiet); err == nil || !strings.Contains(err.Error(), test.words) {
+			if _, err := copied(t, test.from, test.to); err == nil || !strings.Contains(err.Error(), test.words) {
 				t.Errorf("%v, want the words %q", err, test.words)
 			}
 		})

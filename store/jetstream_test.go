@@ -51,34 +51,17 @@ func peerOf(t testing.TB, s *JetStream) *JetStream {
 }
 
 // startServer starts a server of its own on a port of its own, as an operator runs one, and returns its URL.
-func startServer(t testing.TB) string {
+func startServer(t *testing.T) string {
 	t.Helper()
-	s, err := server.NewServer(&server.Options{
+	return startOptions(t, &server.Options{
 		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true, JetStream: true, StoreDir: t.TempDir(),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() {
-		s.Shutdown()
-		s.WaitForShutdown()
-	})
-	if !s.ReadyForConnections(time.Minute) {
-		t.Fatal("the server did not start")
-	}
-	return s.ClientURL()
+	}).ClientURL()
 }
 
 // openURL opens a store on a server.
-func openURL(t testing.TB, url string) *JetStream {
+func openURL(t *testing.T, url string) *JetStream {
 	t.Helper()
-	s, err := OpenJetStream(t.Context(), Options{URL: url, Logger: logger(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Close() })
-	return s
+	return openCluster(t, Options{URL: url, Logger: logger(t)})
 }
 
 // logger writes to the test's log.

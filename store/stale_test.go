@@ -84,9 +84,7 @@ func TestALeaderThatLostTouchDamagesNothing(t *testing.T) {
 func TestWhatAClusterLacksForLongIsMissing(t *testing.T) {
 	t.Parallel()
 	url, identity, _ := shortened(t)
-	s, err := OpenJetStream(t.Context(), Options{URL: url, Logger: logger(t), staleLeader: 2 * time.Second})
-	must(t, err)
-	defer closeStore(t, s)
+	s := openCluster(t, Options{URL: url, Logger: logger(t), staleLeader: 2 * time.Second})
 	j, err := s.Journal(t.Context(), "uid")
 	must(t, err)
 	began := time.Now()
