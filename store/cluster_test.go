@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"strings"
@@ -173,15 +174,20 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-// freePorts returns ports that were free a moment ago.
+// freePorts returns ports that were free a moment ago, below those that the system gives to connections and to whoever asks for any: one of
+// these may be gone when a server that was stopped is started again.
 func freePorts(t *testing.T, count int) []int {
 	t.Helper()
-	ports := make([]int, count)
-	for i := range ports {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
+	var ports []int
+	for tries := 0; len(ports) < count; tries++ {
+		port := 10_000 + rand.IntN(20_000)
+		listener, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port))
+		if err != nil && tries < 1000 {
+			continue // Somebody has it.
+		}
 		must(t, err)
 		defer listener.Close() // Not before the others are chosen.
-		ports[i] = listener.Addr().(*net.TCPAddr).Port
+		ports = append(ports, port)
 	}
 	return ports
 }
