@@ -155,7 +155,7 @@ func testFewerServers(t *testing.T, n *nodes) {
 
 // While the cluster is away calls fail and nothing ends; when it is back everything goes on, and the watches tell what they missed.
 func testAway(t *testing.T, n *nodes) {
-	s, other := n.openOn(t, Options{Replicas: 3, Timeout: 3 * time.Second}), n.openOn(t, Options{Replicas: 3})
+	s, other := n.openOn(t, Options{Replicas: 3}), n.openOn(t, Options{Replicas: 3})
 	changes, err := s.WatchRecords(t.Context())
 	must(t, err)
 	if c := receive(t, changes); !c.Synced {
