@@ -361,7 +361,7 @@ func (p *play) readAgain() []string {
 
 // await waits until a stream has sent what it has to.
 func (p *play) await(d *director, half, events int) {
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		wait := 5 * time.Millisecond
 		if p.pace.fake {

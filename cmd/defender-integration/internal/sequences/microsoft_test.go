@@ -85,10 +85,12 @@ func (m *microsoft) Telemetry() defender.TelemetrySource { return nil }
 // Close does nothing.
 func (m *microsoft) Close() {}
 
-// show shows a version of an alert from a time on.
-func (m *microsoft) show(s showing) {
+// show shows a version of an alert from so many seconds on. The time is taken where no read can come between: one that begins after it
+// returns what is shown.
+func (m *microsoft) show(s showing, in int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	s.from = time.Now().Add(m.pace.of(in))
 	id := s.alert.GetId()
 	m.alerts[id] = append(slices.Clone(m.alerts[id]), s)
 	slices.SortStableFunc(m.alerts[id], func(a, b showing) int { return a.from.Compare(b.from) })
