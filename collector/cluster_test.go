@@ -2,6 +2,7 @@ package collector_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -41,7 +42,7 @@ func startNATS(t *testing.T) string {
 		s.Shutdown()
 		s.WaitForShutdown()
 	})
-	if !s.ReadyForConnections(20 * time.Second) {
+	if !s.ReadyForConnections(time.Minute) {
 		t.Fatal("the NATS server did not get ready")
 	}
 	return s.ClientURL()
@@ -50,6 +51,10 @@ func startNATS(t *testing.T) string {
 func startNode(t *testing.T, url string, source *collectortest.Source) *node {
 	t.Helper()
 	opened, err := store.OpenJetStream(t.Context(), store.Options{URL: url})
+	// A machine that is busy may not connect in time: the service tries again too.
+	for deadline := time.Now().Add(time.Minute); errors.Is(err, store.ErrUnavailable) && time.Now().Before(deadline); {
+		opened, err = store.OpenJetStream(t.Context(), store.Options{URL: url})
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
