@@ -181,7 +181,7 @@ func unlessLate(t *testing.T, ask func() error) (err error) {
 	eventually(t, "a connection that is made in time", func() bool {
 		err = ask()
 		late, ok := errors.AsType[net.Error](err)
-		return !(ok && late.Timeout() || errors.Is(err, nats.ErrTimeout))
+		return (!ok || !late.Timeout()) && !errors.Is(err, nats.ErrTimeout)
 	})
 	return err
 }
