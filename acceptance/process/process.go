@@ -55,8 +55,8 @@ func Start(t testing.TB, c Command) *Process {
 	p.command.Env = append(os.Environ(), c.Env...)
 	p.command.Stdout, p.command.Stderr = writer{p, true}, writer{p, false}
 	p.command.SysProcAttr = attributes()
-	// A grandchild that outlives its parent keeps the pipes open.
-	p.command.WaitDelay = time.Second
+	// A grandchild that outlives its parent keeps the pipes open. So does this process, for as long as it gets no time to read them.
+	p.command.WaitDelay = patience
 	started := make(chan error, 1)
 	go func() {
 		defer close(p.done)
