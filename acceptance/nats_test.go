@@ -2,7 +2,10 @@ package acceptance_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
+	"strconv"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -37,19 +40,43 @@ func startNodes(t *testing.T) *nodes {
 	return n
 }
 
-// freePorts returns ports of this machine that were free a moment ago.
+// givenPorts are the ports that freePorts has returned, so that no two tests get the same.
+var givenPorts struct {
+	mu    sync.Mutex
+	taken map[int]bool
+}
+
+// freePorts returns ports of this machine that were free a moment ago, and that the system gives nobody who asks for any: it gives ports from
+// 32768 on (Linux), or from higher up. So they are free still when a server listens on them, also one that was away for a while.
 func freePorts(t *testing.T, count int) []int {
 	t.Helper()
-	ports := make([]int, count)
-	for i := range ports {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
+	const lowest, end, tries = 10_000, 32_768, 1000
+	givenPorts.mu.Lock()
+	defer givenPorts.mu.Unlock()
+	if givenPorts.taken == nil {
+		givenPorts.taken = map[int]bool{}
+	}
+	var ports []int
+	for range tries {
+		if len(ports) == count {
+			return ports
+		}
+		port := lowest + rand.IntN(end-lowest)
+		if givenPorts.taken[port] {
+			continue
+		}
+		listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		if err != nil {
+			continue // Somebody has it.
+		}
+		if err := listener.Close(); err != nil {
 			t.Fatal(err)
 		}
-		defer func() { _ = listener.Close() }() // Not before the others are chosen.
-		ports[i] = listener.Addr().(*net.TCPAddr).Port
+		givenPorts.taken[port] = true
+		ports = append(ports, port)
 	}
-	return ports
+	t.Fatalf("of %d ports only %d are free", tries, len(ports))
+	return nil
 }
 
 // configure writes the configuration of a server.

@@ -49,15 +49,7 @@ type soakSample struct {
 // newSoakGauges finds a free port for the service's metrics.
 func newSoakGauges(t *testing.T) *soakGauges {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return gaugesAt(t, address)
+	return gaugesAt(t, net.JoinHostPort("127.0.0.1", strconv.Itoa(freePorts(t, 1)[0])))
 }
 
 // gaugesAt measures the service that serves its metrics at an address.
