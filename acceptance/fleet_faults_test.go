@@ -63,7 +63,7 @@ func (r *fleetRun) pauseWriter() string {
 	r.makes(writerPaused)
 	if len(r.fleet.members) == 1 {
 		r.during(lease)
-		writer.resume()
+		writer.resumeAppend()
 		return "the only server stood still before it appended"
 	}
 	limit := time.Now().Add(patience)
@@ -74,7 +74,7 @@ func (r *fleetRun) pauseWriter() string {
 		}
 	}
 	refused := strings.Count(writer.output(), lateWrite)
-	writer.resume()
+	writer.resumeAppend()
 	writer.life.WaitFor(r.t, "the late write to be refused", func(string) bool {
 		return strings.Count(writer.output(), lateWrite) > refused
 	})
@@ -103,7 +103,7 @@ func (r *fleetRun) stopBeforeAppend() (writer *member) {
 		// Another that has come there meanwhile goes on.
 		if m != writer && !m.stopAt.CompareAndSwap(true, false) {
 			<-m.stopped
-			m.resume()
+			m.resumeAppend()
 		}
 	}
 	return writer

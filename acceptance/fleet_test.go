@@ -103,6 +103,7 @@ func (m *member) start() {
 				if point == announce.Append && m.stopAt.CompareAndSwap(true, false) {
 					life.Interrupt(syscall.SIGSTOP)
 					m.stopped <- struct{}{}
+					continue // It stops in a moment, and would append in that: resumeAppend lets it pass.
 				}
 				life.passed()
 			case <-life.Done():
@@ -121,6 +122,12 @@ func (m *member) awaitReady() {
 // pause stops the server where it is; resume lets it go on.
 func (m *member) pause()  { m.life.Interrupt(syscall.SIGSTOP) }
 func (m *member) resume() { m.life.Interrupt(syscall.SIGCONT) }
+
+// resumeAppend lets a server go on that was stopped before it appended: it appends then.
+func (m *member) resumeAppend() {
+	m.life.passed()
+	m.resume()
+}
 
 // over says whether the server has ended.
 func (m *member) over() bool {
