@@ -115,6 +115,7 @@ func TestRollingUpgrade(t *testing.T) {
 func (r *fleetRun) replaceServers() {
 	r.t.Helper()
 	for _, m := range r.fleet.members {
+		m.awaitReady() // It may have been killed just now.
 		r.makes("a server was replaced")
 		m.life.Interrupt(syscall.SIGTERM)
 		for limit := time.Now().Add(patience); ; r.during(100 * time.Millisecond) {

@@ -104,10 +104,8 @@ var servingMetrics = regexp.MustCompile(`"msg":"serving metrics","address":"([^"
 func (f *fleet) goroutines() (sum float64) {
 	f.t.Helper()
 	for _, m := range f.members {
-		served := servingMetrics.FindStringSubmatch(m.life.Output())
-		if served == nil {
-			f.t.Fatalf("server %d does not say where it serves its metrics", m.number)
-		}
+		// One that was killed may be starting still.
+		served := servingMetrics.FindStringSubmatch(m.life.WaitFor(f.t, "where it serves its metrics", servingMetrics.MatchString))
 		values, err := gaugesAt(f.t, served[1]).scrape(f.t)
 		if err != nil {
 			f.t.Fatal(err)
