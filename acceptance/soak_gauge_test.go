@@ -187,11 +187,13 @@ func (s soakSettings) gauges() []gauge {
 func plain(v float64) string     { return strconv.FormatFloat(v, 'f', 0, 64) }
 func megabytes(v float64) string { return strconv.FormatFloat(v/1e6, 'f', 1, 64) + " MB" }
 
+// fewestSamples are enough to compare quarters of them.
+const fewestSamples = 8
+
 // report logs the run as a table, with rows before the gauges, and fails where one is not flat. The first quarter is for warming up.
 func (g *soakGauges) report(t *testing.T, settings soakSettings, rows [][2]string) {
 	t.Helper()
-	const fewest = 8
-	if len(g.samples) < fewest {
+	if len(g.samples) < fewestSamples {
 		t.Fatalf("only %d samples", len(g.samples))
 	}
 	last := g.samples[len(g.samples)-1]

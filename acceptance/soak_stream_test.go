@@ -113,6 +113,13 @@ func (s *soakStream) window(since time.Time) {
 	s.now = &soakWindow{device: device, since: since}
 }
 
+// begun says whether the stream was told anything.
+func (s *soakStream) begun() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.now.token != "" || s.completed > 0
+}
+
 // request asks for the window, to an end where there is one. Some Actors are known by their device id, the others by their full name.
 func (s *soakStream) request(end time.Time) *integrationv1.StreamAlertsRequest {
 	var actors []*integrationv1.Actor

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -86,6 +87,7 @@ func TestSoak(t *testing.T) {
 	t.Logf("ACCEPTANCE_SOAK=%s ACCEPTANCE_SEED=%d", s.length, s.seed)
 	r := &soakRun{t: t, settings: s, house: newHouse(t, service(t)), refusals: map[string]int{}}
 	r.begin()
+	r.warmUp()
 	r.live()
 	r.finish()
 	r.end()
@@ -158,16 +160,32 @@ func (r *soakRun) begin() {
 	r.working.Go(func() { r.trouble.run(working) })
 }
 
-// live samples and audits until the time is over.
+// warmUp waits until every stream was told something. What the service takes until then is no growth.
+func (r *soakRun) warmUp() {
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	limit := time.After(2 * patience)
+	for slices.ContainsFunc(r.streams, func(s *soakStream) bool { return !s.begun() }) {
+		select {
+		case <-look.C:
+		case <-r.service.Done():
+			r.t.Fatalf("the service ended by itself: %v", r.service.Err())
+		case <-limit:
+			r.t.Fatal("not every stream begins")
+		}
+	}
+}
+
+// live samples and audits until the time is over, and there are as many samples as it takes to compare them.
 func (r *soakRun) live() {
 	over := time.NewTimer(r.settings.length)
 	defer over.Stop()
 	sample := time.NewTicker(r.settings.sampleEvery)
 	defer sample.Stop()
-	for {
+	for isOver := false; !isOver || len(r.gauges.samples) < fewestSamples; {
 		select {
 		case <-over.C:
-			return
+			isOver = true
 		case <-r.service.Done():
 			r.t.Fatalf("the service ended by itself: %v", r.service.Err())
 		case <-sample.C:
