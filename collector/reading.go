@@ -117,8 +117,8 @@ func (c *Collector) read(ctx context.Context, depth integrationv1.Pair_Depth, si
 	if err != nil && timed.Err() != nil && ctx.Err() == nil {
 		err = context.Cause(timed)
 	}
-	if errors.Is(err, errSetAside) || errors.Is(err, ErrStopped) {
-		return nil, nil // No failure. It comes again when it is next due, by whoever collects then.
+	if errors.Is(err, errSetAside) || errors.Is(err, ErrStopped) || err != nil && ctx.Err() != nil {
+		return nil, nil // Called off, and no failure. It comes again when it is next due, by whoever collects then.
 	}
 	c.metrics.read(c.id, depth, time.Since(began), err)
 	noteRead(ctx, since, read, err)

@@ -92,9 +92,20 @@ func (h *house) playDay() {
 	}
 }
 
-// deleteIntegration deletes the integration of the day, which ends its streams.
+// deleteIntegration deletes the integration of the day while a read of it waits for Microsoft, which ends its streams and calls the read
+// off.
 func (h *house) deleteIntegration() {
 	h.t.Helper()
+	waits := make(chan struct{})
+	hang := defendertest.Hang()
+	h.microsoft.Inject(defendertest.Fault{
+		Route: defendertest.RouteAlerts,
+		Respond: func(ctx context.Context, r *http.Request, next func() *defendertest.Answer) *defendertest.Answer {
+			close(waits)
+			return hang(ctx, r, next)
+		},
+	})
+	<-waits
 	if _, err := h.client.DeleteIntegration(h.t.Context(), &integrationv1.DeleteIntegrationRequest{IntegrationId: "contoso"}); err != nil {
 		h.t.Fatal(err)
 	}
