@@ -257,6 +257,38 @@ func TestClosingByMicrosoftsClock(t *testing.T) {
 	})
 }
 
+// A read that waited before it called, for the budget or a token, does not make Microsoft's clock seem ahead: the closing read is made once,
+// when the window has ended.
+func TestClosingIsNotEarlyByWhatAPollWaited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, collector.DefaultSettings())
+		b.stop()
+		due := time.Now().Add(10 * time.Minute)
+		start := due.Add(-5 * time.Hour)
+		var closings []time.Time
+		o := &odd{Source: b.source}
+		o.delay = func(since time.Time) time.Duration {
+			if since.Equal(start) {
+				closings = append(closings, time.Now())
+				return 0
+			}
+			return 40 * time.Second
+		}
+		b.startOdd(collector.DefaultSettings(), o)
+		defer func() { b.stop() }()
+		m, _, err := b.collector().Join(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.SetClosing(collector.Closing{Since: start, Due: due})
+		time.Sleep(20 * time.Minute)
+		m.Leave()
+		if len(closings) != 1 || closings[0].Before(due) {
+			t.Errorf("closing reads at %v, want one, at %s or later", closings, due)
+		}
+	})
+}
+
 // A process that knows nothing of Microsoft's clock, since all its reads fail, goes by what the one before it knew.
 func TestClosingByTheClockThatWasKnown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -23,7 +23,7 @@ func (s *spendingSource) Telemetry() defender.TelemetrySource { return nil }
 func (s *spendingSource) Close()                              {}
 
 func (s *spendingSource) ReadAlerts(ctx context.Context, _ time.Time, _ defender.KnownFunc, _ func(*defender.Element) error) (defender.Read, error) {
-	return defender.Read{Through: time.Now()}, s.spend(ctx, defender.LimitGraphAlerts)
+	return defender.Read{Through: time.Now(), Asked: time.Now()}, s.spend(ctx, defender.LimitGraphAlerts)
 }
 
 func (s *spendingSource) ReadDevices(ctx context.Context, _ defender.Wanted, _ func(*integrationv1.Device) error) (defender.Read, error) {

@@ -134,5 +134,5 @@ func (s *pages) ReadAlerts(
 	case <-ctx.Done():
 		return defender.Read{}, ctx.Err()
 	}
-	return defender.Read{Through: time.Now().Add(-time.Second), Elements: pageAlerts, Calls: 1}, nil
+	return defender.Read{Through: time.Now().Add(-time.Second), Asked: time.Now(), Elements: pageAlerts, Calls: 1}, nil
 }

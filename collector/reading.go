@@ -136,7 +136,7 @@ func (c *Collector) read(ctx context.Context, depth integrationv1.Pair_Depth, si
 	}
 	c.plan.alertGate = gate{}
 	c.mu.Lock()
-	c.clock = read.Through.Sub(began)
+	c.clock = read.Through.Sub(read.Asked) // The read itself may have waited before: for the budget, for a token, or to ask again.
 	c.checkpoint.Clock = durationpb.New(c.clock)
 	c.mu.Unlock()
 	pair := &integrationv1.Pair{

@@ -229,7 +229,7 @@ func (s *timeless) Alerts() defender.AlertSource { return s }
 func (s *timeless) ReadAlerts(_ context.Context, since time.Time, known defender.KnownFunc, yield func(*defender.Element) error) (defender.Read, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	read := defender.Read{Through: time.Now().Add(s.skew - time.Second), Calls: 1}
+	read := defender.Read{Through: time.Now().Add(s.skew - time.Second), Asked: time.Now(), Calls: 1}
 	if s.updated.IsZero() || s.updated.Before(since) {
 		return read, nil
 	}

@@ -62,6 +62,8 @@ type Read struct {
 	// Through is when the read began, by Microsoft's clock: the first answer's Date header, less that request's round trip and a
 	// second.
 	Through time.Time
+	// Asked is when that request was made, by this machine's clock.
+	Asked time.Time
 	// Elements is how many elements were returned, known ones among them, each counted once.
 	Elements int64
 	// Calls is how many calls at the API it took.

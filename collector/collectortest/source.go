@@ -237,7 +237,7 @@ func (s *Source) ReadAlerts(
 	if err != nil {
 		return defender.Read{}, err
 	}
-	read := defender.Read{Through: now.Add(-time.Second), Calls: 1}
+	read := defender.Read{Through: now.Add(-time.Second), Asked: now, Calls: 1}
 	for _, alert := range alerts {
 		raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(alert)
 		if err != nil {
@@ -318,7 +318,7 @@ func (s *Source) ReadDevices(ctx context.Context, wanted defender.Wanted, yield 
 	if fail != nil {
 		return defender.Read{}, fail
 	}
-	read := defender.Read{Through: time.Now().Add(-time.Second), Calls: 1, WantedOnly: wantedOnly}
+	read := defender.Read{Through: time.Now().Add(-time.Second), Asked: time.Now(), Calls: 1, WantedOnly: wantedOnly}
 	for _, d := range devices {
 		if wantedOnly && !slices.Contains(wanted.FullNames, d.GetDeviceDnsName()) {
 			continue

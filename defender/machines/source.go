@@ -99,6 +99,7 @@ func (r *reading) page(target *url.URL) (link string, err error) {
 	r.date, r.received, r.roundTrip = answer.Date, answer.Received, answer.RoundTrip
 	if r.result.Through.IsZero() && !answer.Date.IsZero() {
 		r.result.Through = answer.Date.UTC().Add(-answer.RoundTrip - time.Second)
+		r.result.Asked = answer.Received.Add(-answer.RoundTrip)
 	}
 	var yieldErr error
 	read, err := page.Read(answer.Body, func(raw []byte) error {

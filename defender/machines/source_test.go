@@ -102,7 +102,7 @@ func TestDevice(t *testing.T) {
 	if len(devices) != len(want) || !proto.Equal(devices[0], want[0]) || !proto.Equal(devices[1], want[1]) {
 		t.Errorf("devices are %v, want %v", devices, want)
 	}
-	if read.Elements != 4 || read.Calls != 1 || read.Through.IsZero() {
+	if read.Elements != 4 || read.Calls != 1 || read.Through.IsZero() || read.Asked.IsZero() {
 		t.Errorf("read is %+v", read)
 	}
 }

@@ -102,6 +102,7 @@ func (e *Elements) begin(answer *rest.Answer) error {
 	e.date, e.received, e.roundTrip = answer.Date.UTC(), answer.Received, answer.RoundTrip
 	// The header has whole seconds, cut or rounded: a second covers both.
 	e.result.Through = e.date.Add(-answer.RoundTrip - time.Second)
+	e.result.Asked = answer.Received.Add(-answer.RoundTrip)
 	return nil
 }
 

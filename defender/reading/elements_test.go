@@ -168,6 +168,9 @@ func TestFetchBeginsAtTheFirstAnswer(t *testing.T) {
 	if !probed.Date.Equal(want) || probed.Elements != 1 || probed.RoundTrip <= 0 || probed.Received.IsZero() {
 		t.Errorf("probed %+v, want the first answer's times", probed)
 	}
+	if asked := probed.Received.Add(-probed.RoundTrip); !result.Asked.Equal(asked) {
+		t.Errorf("it is asked at %s, want %s", result.Asked, asked)
+	}
 	if !result.Through.Equal(want.Add(-probed.RoundTrip-time.Second)) || result.Calls != 2 || result.Elements != 1 {
 		t.Errorf("%+v is told, want a second and the round trip before %s", result, want)
 	}

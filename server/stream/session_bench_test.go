@@ -192,5 +192,5 @@ func (s *givenSource) ReadAlerts(
 	case <-ctx.Done():
 		return defender.Read{}, ctx.Err()
 	}
-	return defender.Read{Through: time.Now().Add(-time.Second), Elements: 1, Calls: 1}, nil
+	return defender.Read{Through: time.Now().Add(-time.Second), Asked: time.Now(), Elements: 1, Calls: 1}, nil
 }

@@ -66,7 +66,7 @@ func (s *source) ReadAlerts(
 	if err := refusal(s.alertsFail); err != nil {
 		return defender.Read{}, err
 	}
-	read := defender.Read{Through: time.Now().Add(-time.Second), Calls: 1}
+	read := defender.Read{Through: time.Now().Add(-time.Second), Asked: time.Now(), Calls: 1}
 	shown := slices.Clone(s.now().elements)
 	slices.SortStableFunc(shown, func(a, b *defender.Element) int { return a.Updated.Compare(b.Updated) })
 	for _, e := range shown {
@@ -95,7 +95,7 @@ func (s *source) ReadDevices(ctx context.Context, _ defender.Wanted, yield func(
 		return defender.Read{}, err
 	}
 	shown := s.now()
-	read := defender.Read{Through: time.Now().Add(-time.Second), Calls: 1, WantedOnly: shown.wantedOnly}
+	read := defender.Read{Through: time.Now().Add(-time.Second), Asked: time.Now(), Calls: 1, WantedOnly: shown.wantedOnly}
 	select {
 	case <-time.After(lookingUp):
 	case <-ctx.Done():

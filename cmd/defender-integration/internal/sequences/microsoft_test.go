@@ -228,7 +228,7 @@ func (m *microsoft) ReadAlerts(
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r.ended, r.whole = time.Now(), true
-	return defender.Read{Through: r.through, Elements: count, Calls: 1}, nil
+	return defender.Read{Through: r.through, Asked: r.began, Elements: count, Calls: 1}, nil
 }
 
 // elementOf returns a version as the adapter gives it.
@@ -262,7 +262,8 @@ func (m *microsoft) ReadDevices(ctx context.Context, _ defender.Wanted, yield fu
 	}
 	m.mu.Lock()
 	devices := slices.Clone(m.devices)
-	through := time.Now().Add(m.skew).Add(-m.pace.unit)
+	asked := time.Now()
+	through := asked.Add(m.skew).Add(-m.pace.unit)
 	m.mu.Unlock()
 	for _, d := range devices {
 		if err := yield(proto.CloneOf(d)); err != nil {
@@ -272,7 +273,7 @@ func (m *microsoft) ReadDevices(ctx context.Context, _ defender.Wanted, yield fu
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.lookUps = append(m.lookUps, &lookUp{began: began, ended: time.Now(), devices: devices})
-	return defender.Read{Through: through, Elements: int64(len(devices)), Calls: 1}, nil
+	return defender.Read{Through: through, Asked: asked, Elements: int64(len(devices)), Calls: 1}, nil
 }
 
 // changeDevice replaces the device of an id by what change makes of it; nil takes it away. change is given nil where there is none.
