@@ -17,8 +17,9 @@ const (
 	margin = time.Second
 	// shortest is how long a range is that is not divided any more.
 	shortest = time.Second
-	// bound is what bounds are rounded down to: a range is told as missing from what the part before it was asked for until.
-	bound = time.Millisecond
+	// bound is what bounds may be rounded down to, by us or by back ends: a range is told as missing from what the part before it was
+	// answered until.
+	bound = time.Second
 	// fine is how long a range may be that Microsoft is known to fail on and that is not divided any more: the shortest, and what may be
 	// asked for with what is around it.
 	fine = shortest + 2*margin

@@ -312,19 +312,31 @@ func TestMicrosoftsClock(t *testing.T) {
 	}
 }
 
-// Bounds are asked for in whole milliseconds, and a range is told as missing from the one on that the part before it ended at.
-func TestWhatIsMissingBetweenTwoMilliseconds(t *testing.T) {
-	w := newWorld(t)
-	since := time.Now().UTC().Add(-time.Hour).Truncate(time.Second)
-	known := reading.Range{Start: since, End: since.Add(10*time.Second + time.Millisecond)}
-	w.source.failing.Learn(since, time.Time{}, []reading.Range{known}, time.Now())
-	// It is before the middle, and in the millisecond of the middle.
-	w.poisoned = since.Add(5*time.Second + 200*time.Microsecond)
-	w.processed = []time.Time{since, w.poisoned, since.Add(20 * time.Second)}
-	given, _, err := readingtest.Collect(t, w.source, since)
-	missing := readingtest.WantReason(t, err, integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_RANGE_FAILED).GetMissing()
-	if len(given) != 2 || len(missing) != 1 || missing[0].GetStartTime().AsTime().After(w.poisoned) {
-		t.Errorf("%d are given, and %v is told to be missing, want it from %s", len(given), missing, w.poisoned)
+// Bounds are asked for in whole milliseconds, and some back ends take whole seconds of them. A range is told as missing from the one on that
+// the part before it was answered until.
+func TestWhatIsMissingBetweenTwoBounds(t *testing.T) {
+	for name, row := range map[string]struct {
+		coarse bool
+		length time.Duration // of a range that Microsoft is known to fail on, which is asked for in halves
+		at     time.Duration // of what fails: before the middle, and in the bound's unit
+	}{
+		"milliseconds": {false, 10*time.Second + time.Millisecond, 5*time.Second + 200*time.Microsecond},
+		"seconds":      {true, 11 * time.Second, 5200 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.coarse = row.coarse
+			since := time.Now().UTC().Add(-time.Hour).Truncate(time.Second)
+			known := reading.Range{Start: since, End: since.Add(row.length)}
+			w.source.failing.Learn(since, time.Time{}, []reading.Range{known}, time.Now())
+			w.poisoned = since.Add(row.at)
+			w.processed = []time.Time{since, w.poisoned, since.Add(20 * time.Second)}
+			given, _, err := readingtest.Collect(t, w.source, since)
+			missing := readingtest.WantReason(t, err, integrationv1.ErrorReason_ERROR_REASON_UPSTREAM_RANGE_FAILED).GetMissing()
+			if len(given) != 2 || len(missing) != 1 || missing[0].GetStartTime().AsTime().After(w.poisoned) {
+				t.Errorf("%d are given, and %v is told to be missing, want it from %s", len(given), missing, w.poisoned)
+			}
+		})
 	}
 }
 
