@@ -108,6 +108,7 @@ func (r *reading) ask(query string) error {
 	}
 	if !ran.date.IsZero() && r.result.Through.IsZero() {
 		r.result.Through = ran.date.UTC().Add(-ran.roundTrip - time.Second)
+		r.result.Asked = ran.received.Add(-ran.roundTrip)
 	}
 	return err
 }
