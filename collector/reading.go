@@ -152,9 +152,6 @@ func (c *Collector) read(ctx context.Context, depth integrationv1.Pair_Depth, si
 
 // failed takes note of a read that failed upstream.
 func (c *Collector) failed(ctx context.Context, err error) {
-	if ctx.Err() != nil {
-		return
-	}
 	if !purposeOf(ctx).reserve && problemOf(err).GetReason() == integrationv1.ErrorReason_ERROR_REASON_BUDGET_SPENT {
 		// What is left is for polls and closing reads. This read comes again when it is next due.
 		c.log.WarnContext(ctx, "a deeper read is left out: the budget's share for it is spent", "error", err)
