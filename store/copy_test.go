@@ -172,7 +172,8 @@ func TestCopy(t *testing.T) {
 
 func copyThereAndBack(t *testing.T, cluster Options) {
 	first := Options{Dir: t.TempDir(), Prefix: "Copy", Logger: logger(t)}
-	s := openCluster(t, first)
+	s, err := OpenJetStream(t.Context(), first)
+	must(t, err)
 	f := fillStore(t, s)
 	if _, err := copied(t, first, cluster); err == nil || !strings.Contains(err.Error(), "is in use by") {
 		t.Errorf("a directory that a server runs on: %v", err)
@@ -206,7 +207,8 @@ func copyThereAndBack(t *testing.T, cluster Options) {
 	report, err = copied(t, cluster, back)
 	must(t, err)
 	t.Logf("copied %+v back in %s", report, time.Since(began))
-	s = openCluster(t, back)
+	s, err = OpenJetStream(t.Context(), back)
+	must(t, err)
 	f.want(t, s)
 	f.goesOn(t, s)
 	closeStore(t, s)

@@ -138,6 +138,7 @@ func TestDiskThatFillsUp(t *testing.T) {
 // An engine that met the end of the disk, since somebody was faster than the store's look at it, can be read; it is restarted when
 // there is room again, not before, and has lost nothing that it acknowledged.
 func TestEngineAtTheEndOfTheDisk(t *testing.T) {
+	t.Parallel() // It waits most of the time.
 	for name, meet := range map[string]func(t *testing.T, s *JetStream, j *jetJournal){
 		"with an entry": func(t *testing.T, _ *JetStream, j *jetJournal) {
 			framed, err := new(framer).frame(4, bulky(4, 5))

@@ -8,6 +8,7 @@ import (
 
 // A server that does not answer is restarted by Recover; readers, watches and other journals go on.
 func TestHeal(t *testing.T) {
+	t.Parallel() // It waits most of the time.
 	s := openDir(t, t.TempDir())
 	j, first := writer(t, s, "uid")
 	_, err := j.Append(t.Context(), entries(1, 3))

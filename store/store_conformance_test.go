@@ -74,6 +74,7 @@ func TestMemoryConforms(t *testing.T) {
 }
 
 func TestJetStreamConforms(t *testing.T) {
+	t.Parallel() // It waits for notes to lapse.
 	for _, c := range conformance {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -92,6 +93,7 @@ func TestJetStreamConforms(t *testing.T) {
 }
 
 func TestJetStreamOnAServerConforms(t *testing.T) {
+	t.Parallel() // It waits for notes to lapse.
 	for _, c := range conformance {
 		t.Run(c.name, func(t *testing.T) {
 			url := startServer(t)
