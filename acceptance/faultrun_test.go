@@ -183,6 +183,26 @@ func (r *faultRun) endure(place int) {
 	}
 }
 
+// quiet waits until no request is under way, after one was: the next is a poll's interval away.
+func (r *faultRun) quiet() {
+	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
+	defer cancel()
+	for {
+		before := len(r.microsoft.Calls(nil))
+		calls, err := r.microsoft.WaitCalls(ctx, before+1, func(defendertest.Call) bool { return true })
+		if err != nil {
+			r.t.Fatalf("waiting for a request: %v", err)
+		}
+		last := calls[len(calls)-1].Number
+		if _, err = r.microsoft.WaitCalls(ctx, 1, func(c defendertest.Call) bool { return c.Number == last && c.Done }); err != nil {
+			r.t.Fatalf("waiting for an answer: %v", err)
+		}
+		if len(r.microsoft.Calls(func(c defendertest.Call) bool { return !c.Done })) == 0 {
+			return
+		}
+	}
+}
+
 func (r *faultRun) status() *integrationv1.IntegrationStatus {
 	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
 	defer cancel()

@@ -121,6 +121,8 @@ func connectionFaults() []faultRow {
 					r.t.Error(err)
 				}
 			}
+			// A request that is under way would be cut, which is another fault.
+			r.quiet()
 			set(door)
 			return func() { set(defendertest.DoorOpen) }
 		}}
