@@ -105,7 +105,11 @@ func (h *house) deleteIntegration() {
 			return hang(ctx, r, next)
 		},
 	})
-	<-waits
+	select {
+	case <-waits:
+	case <-time.After(time.Minute):
+		h.t.Fatal("alerts are not read")
+	}
 	if _, err := h.client.DeleteIntegration(h.t.Context(), &integrationv1.DeleteIntegrationRequest{IntegrationId: "contoso"}); err != nil {
 		h.t.Fatal(err)
 	}

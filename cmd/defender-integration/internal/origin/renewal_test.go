@@ -18,7 +18,7 @@ import (
 // A token is renewed when a fifth of its life is left, before any call is refused: by one request, however many integrations use it.
 func TestATokenIsRenewedBeforeItExpires(t *testing.T) {
 	t.Parallel()
-	const life = 40 * time.Second // A fifth of it is more than a machine without time for this process takes away.
+	const life = 24 * time.Second // A fifth of it is more than a machine without time for this process takes away.
 	h := newHouse(t, func(h *house) { h.simulated.TokenLifetime = life })
 	h.register(h.settings("one"))
 	h.register(h.settings("other"))
