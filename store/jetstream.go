@@ -36,7 +36,8 @@ type Options struct {
 	// Prefix begins the names of streams, buckets and subjects, so that several installations can share a cluster: letters,
 	// digits, - and _. Empty: "defender".
 	Prefix string
-	// Timeout bounds each call of the engine; 0: 10 seconds, which is longer than a cluster takes to choose another leader.
+	// Timeout bounds each call of the engine, and connecting to the one in this process; 0: 10 seconds, which is longer than a
+	// cluster takes to choose another leader.
 	Timeout time.Duration
 	// Logger gets what the server in this process warns of; nil: it is dropped.
 	Logger *slog.Logger

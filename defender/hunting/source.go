@@ -34,7 +34,7 @@ func NewSource(client *rest.Client, version string) *Source {
 }
 
 // ReadDevices reads the devices that are wanted, and those that they were merged into; see [defender.DeviceSource]. Each is given once.
-// Where nothing is wanted, nothing is called, and Through is zero, as where the answer does not tell the time.
+// Where nothing is wanted, nothing is called, and Through and Asked are zero, as where the answer does not tell the time.
 //
 // One query asks for all that is wanted: one call for a thousand Actors. What Microsoft finds too much is asked for in halves, for an
 // hour.

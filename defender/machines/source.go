@@ -34,7 +34,7 @@ func NewSource(client *rest.Client, version string) *Source {
 }
 
 // ReadDevices reads all devices, wanted or not; see [defender.DeviceSource]: also those that were merged into others, were excluded or
-// are not onboarded, and every one of those that share a name. A device that pages tell twice is given twice. Through is zero where
+// are not onboarded, and every one of those that share a name. A device that pages tell twice is given twice. Through and Asked are zero where
 // no answer tells the time, and where Microsoft says, by a 404, that there are none.
 func (s *Source) ReadDevices(ctx context.Context, _ defender.Wanted, yield func(*integrationv1.Device) error) (defender.Read, error) {
 	r := reading{ctx: ctx, source: s, yield: yield, fields: fields()}
